@@ -1,10 +1,8 @@
-"""Test modules of each folder share the oracles beside this file."""
+"""Test modules share the oracles, studies and shapes that lie beside them."""
 
 import sys
 from pathlib import Path
 
-import torch
-
-for folder in (Path(__file__).parent, Path(__file__).parent / "routing"):
+HERE = Path(__file__).parent
+for folder in (HERE, HERE / "datasets", HERE / "fields", HERE / "routing", HERE / "symmetry"):
     sys.path.insert(0, str(folder))
-torch.set_num_threads(2)

@@ -1,0 +1,115 @@
+"""What cannot be extracted is refused in one line that names it."""
+
+import pytest
+import torch
+from field_networks import Tokens, stack
+from torch import nn
+
+from rfmodel.errors import InputError
+from rfmodel.fields import extract
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+        self.idle = nn.Conv2d(1, 1, 3)
+        self.many = nn.Identity()
+
+    def forward(self, x):
+        self.many({"a": x})
+        return self.conv(self.conv(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": "retina.conv3"}, "layer 'retina.conv3' is not in the network.*did you mean 'retina.conv"),
+        ({"units": [0, 9]}, "unit 9 is not in layer 'retina.conv2', which has 4: indices from 0 to 3"),
+        ({"units": [-1]}, "unit -1 is not"),
+        ({"units": []}, "no unit of layer 'retina.conv2'"),
+        ({"units": [1, 1]}, "unit 1 of layer 'retina.conv2' was asked for more than once"),
+        ({"method": "gradeint"}, "'gradeint' is unknown.*did you mean 'gradient'"),
+        ({"preset": "lindsay2019"}, "'lindsay2019' is unknown.*did you mean 'lindsey2019'"),
+        ({"preset": "lindsey2019", "blank": 0.3}, "blank 0.3"),
+        ({"preset": "lindsey2019", "method": "sta"}, "method 'sta'"),
+        ({"method": "maximise", "stpes": 3}, "no option 'stpes'.*did you mean 'steps'"),
+        ({"radius": 3}, "'gradient' has no option 'radius': it has none"),
+        ({"method": "maximise", "steps": 0}, "steps = 0"),
+        ({"method": "maximise", "radius": -1.0}, "radius = -1.0"),
+        ({"method": "maximise", "noise": -1.0}, "noise = -1.0"),
+        ({"method": "maximise", "lower": 0.6}, "blank 0.5 lies outside .* 0.6"),
+        ({"method": "sta", "samples": 1}, "samples = 1"),
+        ({"method": "sta", "sigma": 0.0}, "sigma = 0.0"),
+        ({"image_shape": (16, 16)}, r"image_shape \(16, 16\)"),
+        ({"image_shape": (3, 16, 16)}, r"refuses images of shape \(3, 16, 16\): .*channels"),
+        ({"image_shape": (1, 20, 20)}, r"refuses images of shape \(1, 20, 20\): .*shapes cannot be multiplied"),
+        ({"blank": 1.5}, "blank = 1.5"),
+        ({"normalise": (0.0, 0.0)}, "std 0.0"),
+        ({"normalise": ([0.1, 0.2], 1.0)}, r"mean \[0.1, 0.2\]"),
+        ({"position": (16, 0)}, r"position \(16, 0\) .*\(16, 16\): \(8, 8\) is its centre"),
+        ({"position": 3}, r"position \(3,\)"),
+        ({"chunk": 0}, "chunk = 0"),
+    ],
+)
+def test_requests_that_cannot_be_met_are_refused(options, message):
+    given = {"layer": "retina.conv2", "image_shape": (1, 16, 16)} | options
+    with pytest.raises(InputError, match=message) as error:
+        extract(stack(), **given)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("position", [(), (2,), 0])
+def test_dense_layers_have_no_positions(position):
+    if position == ():
+        assert extract(stack(), "head.dense", [0], image_shape=(1, 16, 16), position=position).sizes["unit"] == 1
+        return
+    with pytest.raises(InputError, match="positions are none"):
+        extract(stack(), "head.dense", image_shape=(1, 16, 16), position=position)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [("conv", "'conv' fired 2 times"), ("idle", "'idle' did not fire"), ("many", "'many' gives dict")],
+)
+def test_layers_that_do_not_fire_once_are_refused(layer, message):
+    with pytest.raises(InputError, match=message):
+        extract(Twice(), layer, image_shape=(1, 8, 8))
+
+
+def test_projections_inside_attention_do_not_fire():
+    with pytest.raises(InputError, match="'attention.out_proj' did not fire"):
+        extract(Tokens(), "attention.out_proj", image_shape=(1, 16, 16))
+
+
+def test_activations_without_a_place_for_units_are_refused():
+    with pytest.raises(InputError, match=r"shape \(1,\)"):
+        extract(nn.Sequential(nn.Flatten(0)), "0", image_shape=(1, 1, 1))
+
+
+def test_fields_that_are_not_finite_are_refused():
+    model = stack()
+    with torch.no_grad():
+        model.retina.conv2.weight[2, 0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"field of unit 2 of layer 'retina.conv2' is not finite \(1 of 1"):
+        extract(model, "retina.conv2", [2], image_shape=(1, 16, 16))
+
+
+def test_networks_that_route_errors_are_refused_outside_exact_mode():
+    class Routed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.exact = stack(), False
+
+        @property
+        def routes_errors(self):
+            return not self.exact
+
+        def forward(self, x):
+            return self.network(x)
+
+    model = Routed()
+    with pytest.raises(InputError, match=r"'Routed' routes errors .* exact\(\)"):
+        extract(model, "network.retina.conv2", image_shape=(1, 16, 16))
+    model.exact = True
+    assert extract(model, "network.retina.conv2", image_shape=(1, 16, 16)).attrs["n_dead"] == 0

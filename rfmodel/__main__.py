@@ -1,0 +1,5 @@
+"""`python -m rfmodel`."""
+
+from rfmodel.cli import main
+
+main()

@@ -1,0 +1,227 @@
+"""The command line: `rfmodel run | ls | show | validate | rf | report | bench | data`.
+
+Heavy imports stay inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rfmodel.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="How does the teaching signal shape what a network learns to see?",
+)
+bench_app = typer.Typer(no_args_is_help=True, help="Time rfmodel against the loops that it replaces.")
+data_app = typer.Typer(no_args_is_help=True, help="Find, verify and download data sets.")
+app.add_typer(bench_app, name="bench")
+app.add_typer(data_app, name="data")
+
+ProtocolName = Annotated[str, typer.Argument(help="A protocol's name, or a .toml file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: train.epochs=2.")]
+Only = Annotated[list[str] | None, typer.Option("--only", help="Select runs: seed=0, rank=2,4, condition='BP*'.")]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", envvar="RFMODEL_DATA", help="Folder of the published data sets.")
+]
+Study = Annotated[Path, typer.Argument(help="A study's folder, the --out of `rfmodel run`.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ... or auto: a GPU where there is one.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all cores by default.")]
+
+
+@app.command()
+def run(
+    protocol: ProtocolName,
+    out: Annotated[Path | None, typer.Option(help="Where the study is kept [runs/PROTOCOL].")] = None,
+    overrides: Overrides = None,
+    only: Only = None,
+    data: DataFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Run what is missing of a protocol; each finished run is kept, and a second call does only what is left."""
+    from rfmodel import protocols
+    from rfmodel.progress import StudyProgress
+
+    read = protocols.load(protocol, overrides or (), only or ())
+    folder = out or Path("runs") / read.name
+    try:
+        with StudyProgress(read, folder) as shown:
+            from rfmodel.study import run_study
+
+            outcomes = run_study(
+                read,
+                folder,
+                data_folder=data,
+                device=_device(device, threads),
+                started=shown.started,
+                progress=shown.progress,
+                ended=shown.ended,
+            )
+    except KeyboardInterrupt:
+        typer.echo("interrupted; finished runs are kept, and the same command goes on with the rest", err=True)
+        raise typer.Exit(130) from None
+    _summary(outcomes, folder)
+
+
+def _summary(outcomes: list, folder: Path) -> None:
+    states = [outcome.state for outcome in outcomes]
+    parts = [f"{states.count('done')} run", f"{states.count('kept')} kept from before"]
+    if "diverged" in states:
+        lost = ", ".join(f"{o.run.condition} seed {o.run.settings.seed}" for o in outcomes if o.state == "diverged")
+        parts.append(f"{states.count('diverged')} diverged ({lost})")
+    typer.echo(f"{', '.join(parts)}; results in {folder}. Next: rfmodel report {folder}")
+
+
+def _device(name: str, threads: int | None) -> str:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--device '{name}' cannot be used ({reason}); use auto, cpu, or a GPU that is there"
+        ) from None
+    return name
+
+
+@app.command()
+def validate(protocols_: Annotated[list[str], typer.Argument(metavar="PROTOCOL...")], data: DataFolder = None) -> None:
+    """Check protocols, their networks, rules, sites and ranks, without training and without the data."""
+    from rfmodel import protocols, study
+
+    for name in protocols_:
+        read = protocols.load(name)
+        study.validate(read)
+        conditions = len({r.condition for r in read.runs})
+        typer.echo(f"{read.name}: {len(read.runs)} runs in {conditions} conditions can be run")
+
+
+@app.command("ls")
+def list_(
+    folder: Annotated[Path | None, typer.Argument(help="A study's folder; none lists protocols.")] = None,
+) -> None:
+    """List the protocols that come with rfmodel, or the runs of a study and what is left of it."""
+    from rfmodel import tables
+
+    tables.show_study(folder) if folder else tables.show_protocols()
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A protocol's name or file, or a run's .nc file.")],
+) -> None:
+    """Show a protocol's conditions, or a run's settings and history."""
+    from rfmodel import tables
+
+    tables.show_run(Path(name)) if name.endswith(".nc") else tables.show_protocol(name)
+
+
+@app.command()
+def report(
+    folder: Study,
+    out: Annotated[Path | None, typer.Option(help="Where to write [STUDY/report].")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the page.")] = None,
+) -> None:
+    """Write one self-contained HTML page and its figures for a study."""
+    from rfmodel import store
+    from rfmodel.report import write_report
+
+    study = store.open_study(folder)
+    page = write_report(
+        study,
+        out or folder / "report",
+        title=title or store.title(folder),
+        protocol=store.protocol_text(folder),
+    )
+    typer.echo(f"report of {study.sizes['run']} runs: {page}")
+
+
+@app.command()
+def rf(
+    folder: Study,
+    layer: Annotated[list[str], typer.Option(help="Layer to extract; may be given several times.")],
+    only: Only = None,
+    method: Annotated[str, typer.Option(help="gradient, maximise or sta.")] = "gradient",
+    out: Annotated[Path | None, typer.Option(help="File to write [STUDY/fields.nc].")] = None,
+) -> None:
+    """Extract and measure the receptive fields of any layer from a study's kept weights."""
+    from rfmodel import study
+
+    path = study.extract_again(folder, layer, method=method, only=only or (), out=out or folder / "fields.nc")
+    typer.echo(f"fields of {', '.join(layer)}: {path}")
+
+
+@bench_app.command("train")
+def bench_train(
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 7,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Time a training step of the Retina-VVS network against a plain fp32 PyTorch loop, interleaved."""
+    from rfmodel import bench, tables
+
+    tables.show_rows(
+        "training step, rfmodel against a plain fp32 loop",
+        bench.bench_train(repeats=repeats, device=_device(device, threads)),
+    )
+
+
+@bench_app.command("fields")
+def bench_fields(
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 5, threads: Threads = None
+) -> None:
+    """Time the extraction of 32 receptive fields in one call against a loop over units, interleaved."""
+    from rfmodel import bench, tables
+
+    _device("cpu", threads)
+    tables.show_rows("32 receptive fields, one call against a loop over units", bench.bench_fields(repeats=repeats))
+
+
+@data_app.command("ls")
+def data_list(data: DataFolder = None) -> None:
+    """List the data sets, and which of them are found."""
+    from rfmodel import tables
+
+    tables.show_data(data)
+
+
+@data_app.command("verify")
+def data_verify(name: Annotated[str, typer.Argument(help="cifar10 or cifar100.")], data: DataFolder = None) -> None:
+    """Check the files of a data set against the published sizes and checksums."""
+    from rfmodel import datasets, tables
+
+    tables.show_files(name, datasets.verify(name, data))
+
+
+@data_app.command("download")
+def data_download(name: Annotated[str, typer.Argument(help="cifar10 or cifar100.")], data: DataFolder = None) -> None:
+    """Download a data set from its published address, with its checksum."""
+    from rfmodel import datasets
+    from rfmodel.progress import transfer
+
+    if data is None:
+        raise InputError(f"where should {name} go? give --data DIR, or set RFMODEL_DATA")
+    with transfer(name) as progress:
+        path = datasets.download(name, data, progress)
+    typer.echo(f"{name}: {path}")
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"rfmodel: {error}", err=True)
+        sys.exit(2)

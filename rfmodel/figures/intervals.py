@@ -1,0 +1,51 @@
+"""Estimates with 95 % intervals, as every figure and table states them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from rfmodel.symmetry.statistics import bootstrap_mean
+
+DRAWS = 1000
+Estimate = tuple[float, float, float]
+NOTHING: Estimate = (float("nan"), float("nan"), float("nan"))
+
+
+def over_units(values: np.ndarray, runs: np.ndarray, statistic: Callable[..., np.ndarray] = np.median) -> Estimate:
+    """Return a statistic over units and its 95 % interval by bootstrap over runs, then units in a run.
+
+    With one run the interval is over its units only; with no unit all three are NaN.
+    """
+    if not values.size:
+        return NOTHING
+    return _bootstrap(values.astype(float).tobytes(), runs.astype(int).tobytes(), statistic, DRAWS)
+
+
+# A figure and the table of numbers ask for the same interval, and an interval costs a thousand medians.
+@functools.lru_cache(maxsize=4096)
+def _bootstrap(values: bytes, runs: bytes, statistic: Callable[..., np.ndarray], draws: int) -> Estimate:
+    found = bootstrap_mean(np.frombuffer(values), np.frombuffer(runs, int), n=draws, statistic=statistic)
+    return found.estimate, found.low, found.high
+
+
+def over_runs(values: np.ndarray) -> Estimate:
+    """Return the mean of one value a run and its 95 % Student interval, mean ± t(.975, n-1) s / √n.
+
+    A bootstrap of three to five values is too narrow, so Student's interval is used; with one run it is NaN.
+    """
+    if not values.size:
+        return NOTHING
+    mean = float(values.mean())
+    if values.size == 1:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
+    return mean, mean - half, mean + half
+
+
+def null_band(values: np.ndarray) -> tuple[float, float] | None:
+    """Return the central 95 % of the units of the untrained networks, or None where there are none."""
+    return None if not values.size else tuple(np.quantile(values, [0.025, 0.975]).tolist())

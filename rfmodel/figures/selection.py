@@ -1,0 +1,177 @@
+"""Which runs, layers and units a figure shows: every figure and the table of numbers select through here.
+
+A study is ragged: conditions differ in channels, layers and epochs, and what a run lacks is NaN or "absent".
+Selecting in one place keeps two promises: a unit that does not exist is never counted, and a unit that exists
+but is dead always is.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import xarray as xr
+
+from rfmodel.errors import InputError, one_of
+
+KINDS = ("centre-surround", "oriented", "mixed", "unstructured", "dead")
+AXES = ("condition", "rule", "rank", "bottleneck", "depth", "seed", "state")
+PRESENT = ("ok", "border", "dead")
+
+
+def conditions(study: xr.Dataset) -> list[str]:
+    """Return the condition labels in order of appearance, the order of every figure and table."""
+    return list(dict.fromkeys(str(label) for label in study["condition"].values))
+
+
+def tidied(study: xr.Dataset) -> xr.Dataset:
+    """Return the study with every run's coordinates along `run`, and labels that tell its conditions apart.
+
+    Coordinates that all runs share may be scalars after joining; they are spread over the runs. Where one
+    condition holds several runs of a seed (a sweep of bottleneck or depth under one rule), the coordinates
+    that vary within it are appended to its label, so that no figure pools them.
+    """
+    if "run" not in study.dims:
+        study = study.expand_dims("run")
+    count = study.sizes["run"]
+    shared = [name for name in AXES if name in study.variables and not study[name].dims]
+    study = study.assign_coords({name: ("run", np.repeat(study[name].values, count)) for name in shared})
+    return study.assign_coords(condition=("run", _distinct_labels(study)))
+
+
+def _distinct_labels(study: xr.Dataset) -> np.ndarray:
+    labels = study["condition"].values.astype(str)
+    seeds = study["seed"].values
+    split = labels.astype(object)
+    for label in conditions(study):
+        rows = np.flatnonzero(labels == label)
+        if len(set(seeds[rows].tolist())) == len(rows):
+            continue
+        names = [n for n in ("rule", "rank", "bottleneck", "depth") if n in study.coords]
+        varying = [n for n in names if len({str(v) for v in study[n].values[rows]}) > 1]
+        for row in rows:
+            split[row] = ", ".join([label, *(f"{n} {_short(study[n].values[row])}" for n in varying)])
+    return split.astype(str)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float | int | np.number) else str(value)
+
+
+def finished(study: xr.Dataset) -> np.ndarray:
+    """Return the positions of the runs that reached their last epoch."""
+    return np.flatnonzero(study["state"].values.astype(str) == "done")
+
+
+def require_finished(study: xr.Dataset) -> None:
+    """Raise where a study holds no finished run, so that there is nothing to draw.
+
+    Raises
+    ------
+    InputError
+        If no run has state "done"; the message counts what was found.
+    """
+    if finished(study).size:
+        return
+    states = [str(s) for s in study["state"].values] if study.sizes.get("run", 0) else []
+    found = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)) or "no runs at all"
+    raise InputError(f"a report needs at least one finished run: found {found}; run the protocol again to completion")
+
+
+def layers(study: xr.Dataset) -> list[str]:
+    """Return the layers that any finished run has units in: the retina first, then by name and number."""
+    present = np.isin(study["status"].values.astype(str), PRESENT).any(axis=(0, 1))
+    found = {str(name) for name in study["layer"].values[present]}
+    return sorted(found, key=lambda name: (not name.startswith("retina"), _natural(name)))
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def readout(study: xr.Dataset) -> str:
+    """Return the layer that the report leads with: the retina's last one, or else the first."""
+    found = layers(study)
+    retina = [name for name in found if name.startswith("retina")]
+    return (retina or found)[-1 if retina else 0]
+
+
+def seeds(study: xr.Dataset, condition: str | None = None) -> list[int]:
+    """Return the sorted seeds of the finished runs, of one condition or of all."""
+    rows = finished(study)
+    if condition is not None:
+        rows = rows[study["condition"].values.astype(str)[rows] == condition]
+    return sorted({int(s) for s in study["seed"].values[rows]})
+
+
+def _cells(study: xr.Dataset, condition: str, layer: str, stage: str) -> tuple[np.ndarray, np.ndarray, int | None]:
+    one_of("condition", condition, conditions(study))
+    one_of("layer", layer, {str(name) for name in study["layer"].values})
+    runs = finished(study)
+    runs = runs[study["condition"].values.astype(str)[runs] == condition]
+    units = np.flatnonzero(study["layer"].values.astype(str) == layer)
+    units = units[np.argsort(study["channel"].values[units], kind="stable")]
+    stages = [str(s) for s in study["stage"].values]
+    return runs, units, stages.index(stage) if stage in stages else None
+
+
+def pooled(
+    study: xr.Dataset, name: str, condition: str, layer: str, stage: str = "trained"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one variable over every unit that exists in a condition's finished runs, and each unit's run.
+
+    Parameters
+    ----------
+    study : Dataset
+        With dims run, stage, unit.
+    name : str
+        A variable of dims (run, stage, unit): a metric, `status` or `kind`.
+    condition, layer, stage : str
+        What to select.
+
+    Returns
+    -------
+    values, runs : arrays of one length
+        Numbers that are not finite (dead units) are left out; for text every unit that exists is kept.
+    """
+    runs, units, at = _cells(study, condition, layer, stage)
+    if at is None or not runs.size:
+        return np.empty(0), np.empty(0, int)
+    select = {"run": runs, "stage": at, "unit": units}
+    values = study[name].isel(select).transpose("run", "unit").values
+    keep = np.isin(study["status"].isel(select).transpose("run", "unit").values.astype(str), PRESENT)
+    if np.issubdtype(values.dtype, np.number):
+        keep &= np.isfinite(values)
+    groups = np.broadcast_to(runs[:, None], keep.shape)
+    return values[keep], groups[keep]
+
+
+def run_units(study: xr.Dataset, condition: str, layer: str, seed: int, stage: str = "trained") -> xr.Dataset | None:
+    """Return the units that exist in one finished run, by channel, or None where that run did not finish."""
+    runs, units, at = _cells(study, condition, layer, stage)
+    runs = runs[study["seed"].values[runs] == seed]
+    if at is None or not runs.size:
+        return None
+    names = [n for n in ("rf", "status", "kind", "p0", "tuning") if n in study]
+    chosen = study[names].isel(run=runs[0], stage=at, unit=units)
+    return chosen.isel(unit=np.flatnonzero(np.isin(chosen["status"].values.astype(str), PRESENT)))
+
+
+def last_values(study: xr.Dataset, name: str, condition: str) -> np.ndarray:
+    """Return a history's last finite value in each finished run of a condition, shape (run,)."""
+    runs = finished(study)
+    runs = runs[study["condition"].values.astype(str)[runs] == condition]
+    history = study[name].isel(run=runs).transpose("run", "epoch").values
+    return np.array([row[np.isfinite(row)][-1] for row in history if np.isfinite(row).any()])
+
+
+def per_run(study: xr.Dataset, name: str) -> list[str]:
+    """Return what each run recorded under a name (settings, versions, ...), "" where nothing was recorded."""
+    count = study.sizes["run"]
+    if name in study.variables and study[name].dims == ("run",):
+        return [str(v) for v in study[name].values]
+    held = study.attrs.get(name, "")
+    if isinstance(held, list | tuple | np.ndarray) and len(held) == count:
+        return [str(v) for v in held]
+    return [str(held)] * count

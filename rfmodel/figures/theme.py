@@ -1,0 +1,122 @@
+"""The look of every figure: one theme, one colour for each class, power and condition.
+
+Figures are made as `matplotlib.figure.Figure`, never through pyplot, so that nothing is global but the theme,
+which holds only while a figure is drawn. Sizes are print sizes: 7.2 in is a page's text width, and no text is
+below 8 pt on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import textwrap
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rfmodel.figures.selection import conditions
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+WIDTH = 7.2
+DPI = 200
+INK = "#222222"
+NULL = "#B8B8B8"
+
+# Blue, vermilion, amber and grey differ in lightness as well as in hue, so that they stay apart without red
+# or green.
+KIND_COLOURS = {
+    "centre-surround": "#0072B2",
+    "oriented": "#D55E00",
+    "mixed": "#F0B323",
+    "unstructured": "#8C8C8C",
+    "dead": "#E9E9E9",
+}
+POWER_COLOURS = {"p0": "#0072B2", "p1": "#F0B323", "p2": "#D55E00", "p_rest": "#C4C4C4"}
+
+# Tol's muted palette, ordered so that neighbours differ most; a figure never overlays more than its length.
+CONDITION_PALETTE = ("#332288", "#CC6677", "#117733", "#56A9D0", "#999933", "#882255", "#44AA99", "#AA4499")
+
+
+def theme() -> dict[str, Any]:
+    """Return the rcParams of every figure, for `matplotlib.rc_context`."""
+    return {
+        "font.family": "DejaVu Sans",
+        "font.size": 8.0,
+        "axes.titlesize": 8.5,
+        "axes.labelsize": 8.0,
+        "xtick.labelsize": 8.0,
+        "ytick.labelsize": 8.0,
+        "legend.fontsize": 8.0,
+        "figure.titlesize": 9.0,
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#555555",
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "xtick.color": "#555555",
+        "ytick.color": "#555555",
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "axes.linewidth": 0.6,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "lines.linewidth": 1.3,
+        "hatch.linewidth": 0.5,
+        "legend.frameon": False,
+        "image.cmap": "RdBu_r",
+        "image.interpolation": "nearest",
+        "figure.facecolor": "white",
+        "savefig.facecolor": "white",
+    }
+
+
+def themed(draw: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+    """Return a drawing function that runs under the theme, and leaves matplotlib's settings as they were."""
+
+    @functools.wraps(draw)
+    def inside(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        with matplotlib.rc_context(theme()):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+@themed
+def new_figure(height: float, width: float = WIDTH, layout: str | None = "constrained") -> Figure:
+    """Return an empty figure of a print size in inches, with its own canvas."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@themed
+def png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG at 200 dots per inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def condition_colours(study: xr.Dataset) -> dict[str, str]:
+    """Return the colour of each condition, by its place in the study; it recurs after eight conditions."""
+    return {c: CONDITION_PALETTE[i % len(CONDITION_PALETTE)] for i, c in enumerate(conditions(study))}
+
+
+def wrapped(label: str, width: int = 20) -> str:
+    """Return a label broken into at most three lines; a longer one keeps its ends, by which labels differ."""
+    lines = textwrap.wrap(label, width) or [label]
+    if len(lines) > 3:
+        lines = [lines[0], lines[1][: width - 2].rstrip() + " …", lines[-1]]
+    return "\n".join(lines)
+
+
+def line_count(labels: list[str], width: int = 20) -> int:
+    """Return the number of lines of the tallest wrapped label."""
+    return max((wrapped(label, width).count("\n") + 1 for label in labels), default=1)

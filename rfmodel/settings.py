@@ -1,0 +1,138 @@
+"""Settings: every choice that a run's numbers depend on, with its default, its type and its bounds. Knows no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Table(BaseModel):
+    """A table of settings that knows all of its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+
+class DataSettings(Table):
+    """Which images: see `rfmodel.datasets.load`."""
+
+    name: str = "natural_patches"
+    colour: bool = False
+    size: Count | None = None
+    train: Count | None = None
+    validation: Fraction = 0.1
+    options: dict[str, int | float | str | bool] = {}
+
+
+class NetworkSettings(Table):
+    """Which network: see `rfmodel.models`."""
+
+    name: str = "retina_vvs"
+    preset: str = "hanut2025"
+    bottleneck: int = 32
+    depth: int = 3
+    width: int = 32
+    kernel: int = 9
+    hidden: Count = 1024
+    dropout: Fraction | None = None
+
+
+class RuleSettings(BaseModel):
+    """A learning rule for one part of the network: its name and its options."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if not isinstance(value, dict) or "name" not in value:
+            raise ValueError('a rule is a name or a table with a name, as in {name = "ldfa", rank = 2}')
+        if set(value) == {"name", "options"}:
+            return value
+        return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
+
+    @model_serializer
+    def _as_table(self) -> dict[str, Any]:
+        return {"name": self.name, **self.options}
+
+
+class OptimiserSettings(Table):
+    """An optimiser and its schedule."""
+
+    name: Literal["rmsprop", "adam", "adamw", "sgd"] = "rmsprop"
+    learning_rate: Positive = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    options: dict[str, float | bool | tuple[float, float]] = {}
+    schedule: Literal["constant", "exponential", "inverse_time", "cosine"] = "constant"
+    gamma: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _gamma(self) -> OptimiserSettings:
+        if self.schedule == "exponential" and not 0 < self.gamma <= 1:
+            raise ValueError("an exponential schedule needs gamma, the factor of an epoch, above 0 and at most 1")
+        return self
+
+
+class AugmentationSettings(Table):
+    """Random changes of each training image, drawn on the device."""
+
+    shift: Fraction = 0.0
+    flip: bool = False
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+
+
+class TrainSettings(Table):
+    """How the network is trained."""
+
+    epochs: Annotated[int, Field(ge=0)] = 10
+    batch: Count = 64
+    optimiser: OptimiserSettings = OptimiserSettings()
+    feedback: OptimiserSettings | None = None
+    augment: AugmentationSettings = AugmentationSettings()
+    mean: float = 0.5
+    std: Positive = 0.5
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    channels_last: bool = True
+    keep: Literal["network", "features", "nothing"] = "network"
+
+
+class FieldSettings(Table):
+    """Which receptive fields are extracted, and how: see `rfmodel.fields.extract`."""
+
+    layers: tuple[str, ...] = ("retina.conv2",)
+    method: str = "gradient"
+    blank: Annotated[float, Field(ge=0, le=1)] = 0.5
+    preset: str | None = None
+    options: dict[str, int | float | str | bool] = {}
+
+
+class Settings(Table):
+    """Every choice of one run."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    rules: dict[str, RuleSettings] = {}
+    train: TrainSettings = TrainSettings()
+    fields: FieldSettings = FieldSettings()
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _everywhere(cls, value: Any) -> Any:
+        # One rule, by its name or with options, is a rule for every site.
+        is_rule = isinstance(value, str) or (isinstance(value, dict) and isinstance(value.get("name"), str))
+        return {"*": value} if is_rule else value
+
+    @field_validator("rules", mode="after")
+    @classmethod
+    def _plain(cls, value: dict[str, RuleSettings]) -> dict[str, RuleSettings]:
+        # Backpropagation everywhere has one spelling, so that it has one identity.
+        return {} if all(rule.name == "bp" and not rule.options for rule in value.values()) else value

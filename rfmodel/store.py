@@ -1,0 +1,227 @@
+"""Runs on disk: one NetCDF file a run, written aside and renamed, and one xarray Dataset for a study.
+
+A study's folder holds `runs/NAME.nc` (results), `runs/NAME.pt` (weights, where they are kept) and `protocol.toml`.
+A crash never leaves half a result: a file exists whole or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tomllib
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import xarray as xr
+
+from rfmodel.errors import InputError
+
+SCHEMA = 1
+ABSENT = "absent"
+
+
+def run_path(folder: Path, name: str) -> Path:
+    """Return where the results of a run are kept."""
+    return folder / "runs" / f"{name}.nc"
+
+
+def weights_path(folder: Path, name: str) -> Path:
+    """Return where the weights of a run are kept."""
+    return folder / "runs" / f"{name}.pt"
+
+
+def prepare(folder: Path, protocol: str) -> None:
+    """Make a study's folder, and see that it can be written to, before any training.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be made or written.
+    """
+    try:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the study's folder '{folder}' cannot be made: {error.strerror}; give another --out"
+        ) from None
+    write_aside(folder / "protocol.toml", lambda path: path.write_text(protocol, encoding="utf-8"))
+
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside `path`, flush it to the disk, and rename it: it appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        write(aside)
+        with open(aside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise InputError(f"'{path}' cannot be written: {reason}; nothing was left half written") from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def save(dataset: xr.Dataset, path: Path) -> None:
+    """Write one run's Dataset as NetCDF, aside and renamed; arrays of more than a kilobyte are compressed."""
+    packed = {
+        name: {"compression": "gzip", "compression_opts": 4}
+        for name, v in dataset.items()
+        if v.dtype.kind == "f" and v.nbytes > 1024
+    }
+    stamped = dataset.assign_attrs(schema=SCHEMA)
+    write_aside(path, lambda aside: stamped.to_netcdf(aside, engine="h5netcdf", encoding=packed))
+
+
+def load(path: Path) -> xr.Dataset:
+    """Read one run's Dataset.
+
+    Raises
+    ------
+    InputError
+        If the file is not one of ours, damaged, or of another schema.
+    """
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as file:
+            dataset = file.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"run file '{path}' cannot be read ({error}); move it away and run the protocol again"
+        ) from None
+    if int(dataset.attrs.get("schema", 0)) != SCHEMA:
+        found = dataset.attrs.get("schema", "none")
+        raise InputError(f"run file '{path}' has schema {found}, and this version reads {SCHEMA}; run it again")
+    return dataset
+
+
+def finished(folder: Path, name: str) -> bool:
+    """Whether a run's results are there, so that it need not run again."""
+    return run_path(folder, name).is_file()
+
+
+def run_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the files of a study's finished runs.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    paths = sorted((Path(folder) / "runs").glob("*.nc"))
+    if not paths:
+        raise InputError(
+            f"no finished run in '{folder}' (looked for runs/*.nc there); "
+            f"make some with `rfmodel run PROTOCOL --out {folder}`"
+        )
+    return paths
+
+
+def protocol_text(folder: str | os.PathLike[str]) -> str:
+    """Return the text of the protocol that a study was run by; "" where it is not kept."""
+    path = Path(folder) / "protocol.toml"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def write_plan(folder: Path, plan: list[dict]) -> None:
+    """Keep what a study was asked for, so that `rfmodel ls` can say what is left; plans of one folder add up."""
+    path = folder / "plan.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    known = {row["name"] for row in plan}
+    text = json.dumps([row for row in before if row["name"] not in known] + plan, indent=1)
+    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def left(folder: str | os.PathLike[str], finished_names: set[str]) -> list[str]:
+    """Return what a study was asked for and has not finished, as "condition, seed"."""
+    path = Path(folder) / "plan.json"
+    plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [f"{row['condition']}, seed {row['seed']}" for row in plan if row["name"] not in finished_names]
+
+
+def title(folder: str | os.PathLike[str]) -> str:
+    """Return a study's title: its protocol's, or the folder's name."""
+    try:
+        return str(tomllib.loads(protocol_text(folder)).get("title", Path(folder).name))
+    except tomllib.TOMLDecodeError:
+        return Path(folder).name
+
+
+def open_study(folder: str | os.PathLike[str]) -> xr.Dataset:
+    """Return every finished run of a folder as one Dataset with a `run` dimension.
+
+    Runs with fewer units, epochs or edges than others are filled with NaN and "absent".
+
+    Parameters
+    ----------
+    folder : path
+        The `--out` of `rfmodel run`.
+
+    Returns
+    -------
+    xr.Dataset
+        Coordinates `condition, rule, rank, bottleneck, depth, seed, state` on `run`; each run's settings, versions,
+        hardware and fingerprint as JSON strings in variables of the same names.
+
+    Raises
+    ------
+    InputError
+        If the folder is not there or holds no finished run.
+    """
+    return together([load(path) for path in run_files(folder)])
+
+
+def together(datasets: Iterable[xr.Dataset]) -> xr.Dataset:
+    """Concatenate runs along `run`, in order of condition as run and of seed."""
+    runs = sorted(datasets, key=lambda d: (int(d.attrs["position"]), int(d.attrs["seed"]), d.attrs["name"]))
+    conditions = list(dict.fromkeys(d.attrs["condition"] for d in runs))
+    runs.sort(key=lambda d: conditions.index(d.attrs["condition"]))
+    study = xr.concat(
+        [_labelled(dataset) for dataset in runs],
+        "run",
+        join="outer",
+        data_vars="all",
+        coords="different",
+        compat="equals",
+        combine_attrs="drop_conflicts",
+    )
+    return _fill_absent(study)
+
+
+def _labelled(dataset: xr.Dataset) -> xr.Dataset:
+    """Give a run its `run` dimension: coordinates that place it, and what a reviewer asks of it as variables."""
+    attrs = dataset.attrs
+    places = ("condition", "rule", "rank", "bottleneck", "depth", "seed", "state", "name")
+    kept = ("settings", "versions", "hardware", "commit", "data_fingerprint", "data_source", "seconds", "epochs_done")
+    kept = [key for key in attrs if key in kept or key.startswith("classifier_")]
+    # The layer and channel of a unit are in its label; as coordinates they would clash where units are absent.
+    plain = dataset.drop_vars(["layer", "channel"], errors="ignore")
+    return plain.assign({key: ("run", [attrs[key]]) for key in kept}).assign_coords(
+        {key: ("run", [attrs[key]]) for key in places}
+    )
+
+
+def _fill_absent(study: xr.Dataset) -> xr.Dataset:
+    for name in ("status", "kind"):
+        if name in study:
+            values = study[name].astype(object)
+            study[name] = values.where(values.notnull(), ABSENT).astype(str)
+    if "unit" in study.coords:
+        parts = [str(label).rpartition("/") for label in study["unit"].values]
+        order = sorted(range(len(parts)), key=lambda i: (parts[i][0], int(parts[i][2])))
+        study = study.assign_coords(
+            layer=("unit", [layer for layer, _, _ in parts]), channel=("unit", [int(c) for _, _, c in parts])
+        ).isel(unit=order)
+    return study
+
+
+def settings_of(dataset: xr.Dataset) -> dict:
+    """Return the resolved settings of one run's Dataset."""
+    return json.loads(dataset.attrs["settings"])

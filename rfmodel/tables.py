@@ -1,0 +1,146 @@
+"""What the command line prints: lists of protocols, studies, runs, data sets and timings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rfmodel import protocols, store
+from rfmodel.errors import InputError
+
+
+def _print(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console().print(table)
+
+
+def show_protocols() -> None:
+    """Print the protocols that come with rfmodel."""
+    read = [protocols.load(name) for name in protocols.names()]
+    rows = [(p.name, len({r.condition for r in p.runs}), len(p.runs), p.title) for p in read]
+    _print("protocols (rfmodel show NAME, rfmodel run NAME)", ("name", "conditions", "runs", "title"), rows)
+
+
+def show_protocol(name: str) -> None:
+    """Print a protocol's conditions and what differs between them."""
+    read = protocols.load(name)
+    rows: dict[str, list] = {}
+    for run in read.runs:
+        rules = {site: rule.model_dump() for site, rule in run.settings.rules.items()}
+        network = run.settings.network
+        row = rows.setdefault(
+            run.condition, [network.bottleneck, network.depth, json.dumps(rules) if rules else "bp", 0]
+        )
+        row[-1] += 1
+    Console().print(f"{read.title}\n{read.description}\nSource: {read.source}", highlight=False, markup=False)
+    _print(
+        f"{read.name}: {len(read.runs)} runs",
+        ("condition", "bottleneck", "depth", "rules", "runs"),
+        [(condition, *row) for condition, row in rows.items()],
+    )
+
+
+def show_study(folder: Path) -> None:
+    """Print the runs of a study, and how many of its protocol are left."""
+    files = store.run_files(folder)
+    read = [store.load(path) for path in files]
+    rows = [
+        (
+            d.attrs["condition"],
+            d.attrs["seed"],
+            d.attrs["state"],
+            d.attrs["epochs_done"],
+            f"{100 * float(d['accuracy_test'][-1]):.1f} %",
+            f"{d.attrs['seconds']:.0f} s",
+            path.name,
+        )
+        for path, d in zip(files, read, strict=True)
+    ]
+    _print(
+        f"{folder}: {len(rows)} runs",
+        ("condition", "seed", "state", "epochs", "test accuracy", "time", "file"),
+        rows,
+    )
+    left = store.left(folder, {d.attrs["name"] for d in read})
+    if left:
+        Console().print(
+            f"{len(left)} of its protocol left: {', '.join(left[:6])}{', ...' if len(left) > 6 else ''}",
+            highlight=False,
+            markup=False,
+        )
+
+
+def show_run(path: Path) -> None:
+    """Print one run's settings and history."""
+    if not path.is_file():
+        raise InputError(f"run file '{path}' is not there; `rfmodel ls STUDY` lists those that are")
+    dataset = store.load(path)
+    console = Console()
+    console.print(
+        f"{dataset.attrs['condition']}, seed {dataset.attrs['seed']}: {dataset.attrs['state']}",
+        highlight=False,
+    )
+    console.print_json(dataset.attrs["settings"])
+    console.print_json(
+        json.dumps(
+            {key: dataset.attrs[key] for key in ("commit", "data_fingerprint", "data_source")}
+            | {key: json.loads(dataset.attrs[key]) for key in ("versions", "hardware")}
+        )
+    )
+    columns = [name for name in dataset if dataset[name].dims == ("epoch",)]
+    rows = [(int(e), *(f"{float(dataset[c][i]):.4g}" for c in columns)) for i, e in enumerate(dataset["epoch"].values)]
+    _print("history", ("epoch", *columns), rows)
+
+
+def show_data(folder: Path | None) -> None:
+    """Print the data sets and which are found in a folder."""
+    from rfmodel import datasets
+
+    rows = []
+    for name in datasets.DATASETS:
+        if name == "natural_patches":
+            rows.append((name, "built in"))
+            continue
+        try:
+            found = datasets.verify(name, folder)
+            rows.append((name, f"{sum(f.bytes is not None for f in found)} of {len(found)} files found"))
+        except InputError as error:
+            rows.append((name, str(error)))
+    _print(f"data sets in {folder or 'no folder: give --data DIR or set RFMODEL_DATA'}", ("name", "state"), rows)
+
+
+def show_files(name: str, rows: Iterable[tuple[str, int | None, bool | None]]) -> None:
+    """Print the files of a data set against what was published.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, or differs from one whose checksum is published.
+    """
+    rows = list(rows)
+    verdict = {True: "as published", False: "differs", None: "no checksum published"}
+    _print(
+        name,
+        ("file", "bytes", "MD5"),
+        [(f, "missing" if b is None else b, "" if b is None else verdict[ok]) for f, b, ok in rows],
+    )
+    bad = [f for f, b, ok in rows if b is None or ok is False]
+    if bad:
+        raise InputError(
+            f"{name}: {', '.join(bad)} missing or not as published; download the set again, or go on if "
+            "it was repacked on purpose"
+        )
+
+
+def show_rows(title: str, rows: Iterable[Mapping[str, object]]) -> None:
+    """Print a list of dicts with equal keys as a table."""
+    rows = list(rows)
+    _print(title, rows[0].keys(), [row.values() for row in rows])

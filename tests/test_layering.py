@@ -1,0 +1,68 @@
+"""Who imports whom: data flows one way, models and routing stay apart, only figures draws."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "rfmodel"
+FORBIDDEN = {
+    "models": {"routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study", "protocols"},
+    "routing": {"models", "training", "datasets", "fields", "symmetry", "figures", "store", "study", "protocols"},
+    "datasets": {"models", "routing", "training", "fields", "symmetry", "figures", "store", "study"},
+    "fields": {"models", "routing", "training", "datasets", "symmetry", "figures", "store", "study"},
+    "symmetry": {"models", "routing", "training", "datasets", "fields", "figures", "store", "study"},
+    "figures": {"models", "routing", "training", "datasets", "fields", "store", "study"},
+    "training": {"figures", "fields", "symmetry", "store", "study", "protocols"},
+    "store": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "study"},
+    "protocols": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study"},
+    "settings": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study"},
+}
+TORCHLESS = {"protocols", "settings", "symmetry", "figures", "store", "errors", "report"}
+
+
+def modules(name):
+    path = PACKAGE / name
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+
+
+def imports(path):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_imports_flow_one_way(name):
+    for path in modules(name):
+        crossed = {part for part in FORBIDDEN[name] for i in imports(path) if i.startswith(f"rfmodel.{part}")}
+        assert not crossed, f"{path.name} imports {crossed}"
+
+
+def test_only_figures_imports_matplotlib():
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name != "figures":
+            assert not any(i.startswith("matplotlib") for i in imports(path)), path
+
+
+@pytest.mark.parametrize("name", sorted(TORCHLESS))
+def test_these_know_no_torch(name):
+    for path in modules(name):
+        assert not any(i.startswith("torch") for i in imports(path)), path
+
+
+def test_no_pyplot_and_no_print():
+    for path in PACKAGE.rglob("*.py"):
+        assert not any("pyplot" in i for i in imports(path)), path
+        calls = [
+            n.func.id
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        ]
+        assert "print" not in calls, path

@@ -1,0 +1,207 @@
+"""Protocol files: what they expand into, and what is refused, in one line that names file, key and value."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+
+import pytest
+
+from rfmodel import protocols, study
+from rfmodel.errors import InputError
+
+SMALL = """
+title = "small"
+[network]
+width = 8
+kernel = 3
+depth = 1
+[axes]
+seed = [0, 1]
+[[conditions]]
+name = "BP, wide"
+network.bottleneck = 8
+[[conditions]]
+name = "BP, bottleneck {bottleneck}"
+axes.bottleneck = [1, 2]
+[[conditions]]
+name = "LDFA, r = {rank}"
+network.bottleneck = 8
+rules.retina = { name = "ldfa", q = "hebbian" }
+axes.rank = [2, 4]
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def make(text=SMALL, name="small.toml"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return make
+
+
+def test_runs_are_conditions_times_axes(write):
+    runs = protocols.load(write()).runs
+    assert len(runs) == 2 * (1 + 2 + 2)
+    assert [r.condition for r in runs if r.settings.seed == 0] == [
+        "BP, wide",
+        "BP, bottleneck 1",
+        "BP, bottleneck 2",
+        "LDFA, r = 2",
+        "LDFA, r = 4",
+    ]
+
+
+def test_coordinates_stand_on_the_axes(write):
+    run = protocols.load(write(), only=["rank=4", "seed=1"]).runs[0]
+    assert run.coordinates == {
+        "condition": "LDFA, r = 4",
+        "rule": "ldfa",
+        "rank": 4.0,
+        "bottleneck": 8,
+        "depth": 1,
+        "seed": 1,
+    }
+    plain = protocols.load(write(), only=["rule=bp", "seed=0", "condition=BP, wide"]).runs
+    assert len(plain) == 1
+    assert math.isnan(plain[0].coordinates["rank"])
+
+
+def test_identity_is_that_of_the_resolved_settings(write):
+    a, b = protocols.load(write()).runs[:2]
+    again = protocols.load(write(SMALL.replace('title = "small"', 'title = "other words"'))).runs
+    assert a.identity != b.identity
+    assert [r.identity for r in again] == [r.identity for r in protocols.load(write()).runs]
+    assert protocols.load(write(), ["train.epochs=3"]).runs[0].identity != a.identity
+
+
+def test_backpropagation_has_one_identity_however_it_is_spelt(write):
+    spelt = {
+        protocols.load(write(SMALL + line), only=["condition=BP, wide"]).runs[0].identity
+        for line in ("", '[rules]\n"*" = "bp"\n', '[rules]\n"*" = {name = "bp"}\n')
+    }
+    assert len(spelt) == 1
+
+
+def test_set_overrides_every_condition_and_axes(write):
+    runs = protocols.load(write(), ["width=5", "train.optimiser.learning_rate=0.5", "axes.seed=[7]"]).runs
+    assert len(runs) == 5
+    assert {r.settings.network.width for r in runs} == {5}
+    assert {r.settings.train.optimiser.learning_rate for r in runs} == {0.5}
+    assert {r.settings.seed for r in runs} == {7}
+
+
+def test_a_rule_for_every_site_is_one_word(write):
+    runs = protocols.load(write('rules = "fa"\n[axes]\nseed = [0]\n')).runs
+    assert {site: rule.name for site, rule in runs[0].settings.rules.items()} == {"*": "fa"}
+
+
+def test_low_rank_feedback_into_the_retina_is_one_line(write):
+    run = protocols.load(write('rules.retina = { name = "ldfa", rank = 2 }\n')).runs[0]
+    assert run.settings.rules["retina"].options == {"rank": 2}
+
+
+@pytest.mark.parametrize("name", protocols.names())
+def test_every_shipped_protocol_can_be_run(name):
+    read = protocols.load(name)
+    assert read.title
+    assert read.description
+    assert read.source
+    study.validate(read)
+
+
+def test_the_studies_are_those_of_the_papers():
+    lindsey = protocols.load("retina_bottleneck").runs
+    assert {(r.settings.network.bottleneck, r.settings.network.depth) for r in lindsey} == {
+        (b, d) for b in (1, 2, 4, 8, 16, 32) for d in range(5)
+    }
+    hanut = protocols.load("retina_feedback").runs
+    assert {r.settings.seed for r in hanut} == set(range(5))
+    assert {r.coordinates["rank"] for r in hanut if r.coordinates["rule"] == "ldfa"} == {2, 4, 32}
+    assert {r.settings.train.epochs for r in hanut} == {120}
+
+
+BAD = {
+    "unknown table": ("[trian]\nepochs = 2", "small.toml: key 'trian' is unknown: .*did you mean 'train'"),
+    "unknown key": ("[train]\nepoch = 2", "small.toml: key 'train.epoch' is unknown: .*did you mean 'epochs'"),
+    "unknown nested key": (
+        "[train.optimiser]\nlr = 2",
+        "key 'train.optimiser.lr' is unknown: known there are name, lear",
+    ),
+    "wrong type": ('[train]\nepochs = "ten"', "key 'train.epochs' = 'ten': should be a valid integer"),
+    "out of bounds": ("[train]\nbatch = 0", "key 'train.batch' = 0: should be greater than or equal to 1"),
+    "unknown choice": (
+        '[train]\nprecision = "fp16"',
+        "key 'train.precision' = 'fp16': should be 'auto', 'fp32' or 'bf16'",
+    ),
+    "schedule without gamma": ('[train.optimiser]\nschedule = "exponential"', "needs gamma"),
+    "rule without name": (
+        "[rules]\nretina = {rank = 2}",
+        "key 'rules.retina': a rule is a name or a table with a name",
+    ),
+    "empty axis": ("[axes]\nseed = []", r"axis 'axes.seed' is \[\]; it needs a list with at least one value"),
+    "axis no list": ("[axes]\nseed = 3", "axis 'axes.seed' is 3; it needs a list"),
+    "axes no table": ("axes = 3", "axes must be a table of lists"),
+    "conditions no tables": ("conditions = [1]", "conditions must be tables"),
+    "unknown key of a condition": (
+        '[[conditions]]\nnam = "x"',
+        "key 'conditions.nam' is unknown: .*did you mean 'name'",
+    ),
+    "label without axis": ('[[conditions]]\nname = "r {rank}"', "condition name 'r {rank}' asks for 'rank'"),
+    "twins": ('[[conditions]]\nname = "a"\n[[conditions]]\nname = "b"', "'a' and 'b' .seed 0. are the same run"),
+    "not TOML": ("title = ", "small.toml is not a TOML file"),
+    "rank axis without a rule": ("[axes]\nrank = [2]", "axis 'rank' needs a rule written as a table"),
+    "a value where a table is": ("network = 3\n[axes]\nbottleneck = [2]", "'network' is not a table"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_refused_in_one_line(write, case):
+    text, message = BAD[case]
+    with pytest.raises(InputError, match=message) as caught:
+        protocols.load(write(text))
+    assert "\n" not in str(caught.value)
+
+
+UNTRAINABLE = {
+    "unknown rule": ('rules.retina = "ldfb"', "small.toml: condition 'all': rules.\"retina\": rule 'ldfb' is unknown"),
+    "unknown site": ('rules.retinas = "fa"', "site 'retinas' is not in the network.*did you mean 'retina'"),
+    "impossible rank": ('rules.retina = {name = "ldfa", rank = 64}', "rank 64 is impossible.*32 channels; use 1 to 32"),
+    "unknown network": ('network.name = "retina"', "network.name: 'retina' is unknown: known are retina_vvs"),
+    "impossible kernel": ("network.kernel = 4", "network: kernel 4 asked; an odd kernel"),
+    "unknown layer of fields": ('fields.layers = ["retina.conv3"]', "fields.layers: 'retina.conv3' is unknown"),
+    "unknown data": ('data.name = "cifar"', "data set 'cifar' is unknown: .*did you mean 'cifar10'"),
+    "unknown method of fields": ('fields.method = "gradeint"', "gradeint.*did you mean 'gradient'"),
+}
+
+
+@pytest.mark.parametrize("case", UNTRAINABLE)
+def test_what_cannot_be_trained_is_refused_before_training(write, case):
+    text, message = UNTRAINABLE[case]
+    with pytest.raises(InputError, match=message) as caught:
+        study.validate(protocols.load(write(text)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "only", "message"),
+    [
+        (["train.epochs"], [], "--set 'train.epochs' is not of the form key=value"),
+        (["train.epoch=2"], [], "key 'train.epoch' is unknown"),
+        ([], ["seed=9"], "--only 'seed=9' fits no run: 'seed' takes 0, 1"),
+        ([], ["sede=0"], "'sede' is no axis; .*did you mean 'seed'"),
+        ([], ["rank=2", "bottleneck=1"], "fits no run together"),
+    ],
+)
+def test_bad_options_are_refused(write, overrides, only, message):
+    with pytest.raises(InputError, match=message):
+        protocols.load(write(), overrides, only)
+
+
+def test_missing_protocols_name_the_nearest(tmp_path):
+    with pytest.raises(InputError, match="protocol 'quickstrat' is unknown: .*did you mean 'quickstart'"):
+        protocols.load("quickstrat")
+    with pytest.raises(InputError, match="protocol file '.*none.toml' is not there"):
+        protocols.load(tmp_path / "none.toml")

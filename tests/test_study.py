@@ -1,0 +1,180 @@
+"""Studies: what is kept, what is run again, what a crash leaves."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from studies import TINY
+
+from rfmodel import fields, protocols, store, study, training
+from rfmodel.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    outcomes = study.run_study(protocols.load(tiny), folder)
+    return folder, outcomes
+
+
+def test_every_run_is_kept_as_one_file_with_its_weights(done):
+    folder, outcomes = done
+    assert [o.state for o in outcomes] == ["done"] * 6
+    assert len(list((folder / "runs").glob("*.nc"))) == len(list((folder / "runs").glob("*.pt"))) == 6
+    assert not list(folder.rglob(".*"))  # nothing written aside is left
+
+
+def test_seeds_are_outermost(done):
+    assert [o.run.settings.seed for o in done[1]] == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_run_already_there_is_not_run_again(done, tiny, monkeypatch):
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
+    again = study.run_study(protocols.load(tiny), done[0])
+    assert [o.state for o in again] == ["kept"] * 6
+    assert [o.accuracy for o in again] == [o.accuracy for o in done[1]]
+
+
+def test_a_study_is_one_dataset(done):
+    opened = store.open_study(done[0])
+    assert opened.sizes["run"] == 6
+    assert list(opened["condition"].values) == ["BP, wide"] * 2 + ["BP, bottleneck 2"] * 2 + ["LDFA, r = 2"] * 2
+    assert list(opened["seed"].values) == [0, 1] * 3
+    assert opened["rf"].dims == ("run", "stage", "unit", "y", "x")
+    assert opened["accuracy_test"].sizes == {"run": 6, "epoch": 3}
+    narrow = opened.isel(run=2)
+    assert (narrow["status"] == "absent").sum() == 2 * 2  # two of four units, in both stages
+    assert (narrow["kind"] == "absent").sum() == 2 * 2
+    assert narrow["rf"].isnull().all(("stage", "y", "x")).sum() == 2
+    assert opened["angle"].isel(run=0).isnull().all()
+    assert opened["angle"].isel(run=4).notnull().all()
+    assert list(opened["layer"].values) == ["retina.conv2"] * 4
+
+
+def test_a_run_carries_what_a_reviewer_asks_for(done):
+    kept = store.load(next(iter(sorted((done[0] / "runs").glob("*.nc")))))
+    assert json.loads(kept.attrs["settings"])["train"]["epochs"] == 2
+    assert {"python", "torch", "numpy", "rfmodel"} <= set(json.loads(kept.attrs["versions"]))
+    assert {"device", "threads", "precision"} <= set(json.loads(kept.attrs["hardware"]))
+    assert len(kept.attrs["data_fingerprint"]) == 16
+    assert kept.attrs["commit"]
+    assert "classifier_anisotropy" in kept.attrs
+    assert "untrained networks" in kept.attrs["classifier_null"]
+
+
+def test_kept_fields_are_the_true_gradients_of_the_kept_weights(done, tiny):
+    run = protocols.load(tiny, only=["rank=2", "seed=1"]).runs[0]
+    kept = store.load(store.run_path(done[0], run.name))
+    routed = training.build(run.settings, (1, 8, 8), 12)
+    routed.load_state_dict(torch.load(store.weights_path(done[0], run.name), weights_only=True))
+    again = fields.extract(routed.network, "retina.conv2", image_shape=(1, 8, 8), normalise=(0.5, 0.5))
+    np.testing.assert_allclose(again["rf"], kept["rf"].sel(stage="trained"), rtol=1e-4, atol=1e-6)
+
+
+def test_fields_of_other_layers_are_extracted_from_kept_weights(done, tmp_path):
+    out = study.extract_again(done[0], ["vvs.conv1", "retina.conv1"], only=["seed=0"], out=tmp_path / "f.nc")
+    with xr.open_dataset(out) as found:
+        assert found.sizes["run"] == 3
+        assert set(found["layer"].values) == {"vvs.conv1", "retina.conv1"}
+
+
+def test_extraction_without_weights_says_how_to_get_them(done, tiny, tmp_path):
+    protocol = protocols.load(tiny, ["train.keep=nothing", "train.epochs=0"], ["seed=0", "rule=ldfa"])
+    study.run_study(protocol, tmp_path)
+    assert not list(tmp_path.rglob("*.pt"))
+    with pytest.raises(InputError, match="are not there: the run was made with train.keep = 'nothing'"):
+        study.extract_again(tmp_path, ["vvs.conv1"], out=tmp_path / "f.nc")
+    with pytest.raises(InputError, match="--only .seed=5. fits no run: .seed. takes 0, 1"):
+        study.extract_again(done[0], ["vvs.conv1"], only=["seed=5"], out=tmp_path / "f.nc")
+
+
+def test_kept_features_leave_the_dense_head_out_and_serve_fields(done, tiny, tmp_path):
+    protocol = protocols.load(tiny, ["train.keep=features", "train.epochs=0"], ["seed=0", "rule=ldfa"])
+    study.run_study(protocol, tmp_path)
+    state = torch.load(next(tmp_path.rglob("*.pt")), weights_only=True)
+    assert not any("head" in name for name in state)
+    assert study.extract_again(tmp_path, ["vvs.conv1"], out=tmp_path / "f.nc").is_file()
+
+
+def test_a_diverged_run_is_kept_as_such_and_the_others_go_on(tiny, tmp_path):
+    protocol = protocols.load(
+        tiny, ["train.optimiser.name=sgd", "train.optimiser.learning_rate=1e12", "train.precision=fp32"], ["seed=0"]
+    )
+    outcomes = study.run_study(protocol, tmp_path)
+    assert [o.state for o in outcomes] == ["diverged"] * 3
+    assert set(store.open_study(tmp_path)["state"].values) == {"diverged"}
+
+
+def test_an_interrupt_leaves_finished_runs_and_no_half_result(tiny, tmp_path, monkeypatch):
+    train, calls = training.train, []
+
+    def interrupted(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train(*args, **options)
+
+    monkeypatch.setattr(training, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        study.run_study(protocols.load(tiny, only=["seed=0"]), tmp_path)
+    assert len(store.run_files(tmp_path)) == 1
+    assert len(store.left(tmp_path, {store.load(p).attrs["name"] for p in store.run_files(tmp_path)})) == 2
+    monkeypatch.setattr(training, "train", train)
+    again = study.run_study(protocols.load(tiny, only=["seed=0"]), tmp_path)
+    assert [o.state for o in again] == ["kept", "done", "done"]
+
+
+def test_a_full_disk_leaves_no_half_written_result(tmp_path):
+    def full(path):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match="cannot be written: the disk is full; nothing was left half written"):
+        store.write_aside(tmp_path / "run.nc", full)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_training(tiny, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained first"))
+    with pytest.raises(InputError, match="study's folder .* cannot be made: .*; give another --out"):
+        study.run_study(protocols.load(tiny), tmp_path / "file" / "study")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other", "schema"])
+def test_damaged_run_files_are_named(done, tmp_path, damage):
+    source = store.run_files(done[0])[0]
+    path = tmp_path / "runs" / "x.nc"
+    path.parent.mkdir()
+    if damage == "schema":
+        store.load(source).assign_attrs(schema=99).to_netcdf(path, engine="h5netcdf")
+    else:
+        path.write_bytes(source.read_bytes()[:500] if damage == "truncated" else b"not a file of ours")
+    with pytest.raises(InputError, match=r"run file '.*x.nc' (cannot be read|has schema 99)"):
+        store.open_study(tmp_path)
+
+
+def test_an_empty_folder_says_what_would_fill_it(tmp_path):
+    with pytest.raises(
+        InputError, match="no finished run in .*looked for runs/.* there.; make some with .rfmodel run PROTOCOL --out"
+    ):
+        store.open_study(tmp_path)
+
+
+def test_missing_data_end_a_study_before_training(tmp_path, monkeypatch):
+    monkeypatch.delenv("RFMODEL_DATA", raising=False)
+    with pytest.raises(InputError, match="rfmodel data download cifar10"):
+        study.run_study(protocols.load("retina_feedback"), tmp_path / "out", data_folder=tmp_path)
+    assert not (tmp_path / "out").exists()

@@ -72,7 +72,8 @@ def run(
 
 def _summary(outcomes: list, folder: Path) -> None:
     states = [outcome.state for outcome in outcomes]
-    parts = [f"{states.count('done')} run", f"{states.count('kept')} kept from before"]
+    kept = sum(outcome.kept for outcome in outcomes)
+    parts = [f"{len(outcomes) - kept} run", f"{kept} kept from before"]
     if "diverged" in states:
         lost = ", ".join(f"{o.run.condition} seed {o.run.settings.seed}" for o in outcomes if o.state == "diverged")
         parts.append(f"{states.count('diverged')} diverged ({lost})")
@@ -82,11 +83,16 @@ def _summary(outcomes: list, folder: Path) -> None:
 def _device(name: str, threads: int | None) -> str:
     import torch
 
+    from rfmodel.memory import keep_freed_memory
+
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(name).type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("no device that trains")
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -97,12 +103,16 @@ def _device(name: str, threads: int | None) -> str:
 
 
 @app.command()
-def validate(protocols_: Annotated[list[str], typer.Argument(metavar="PROTOCOL...")], data: DataFolder = None) -> None:
+def validate(
+    protocols_: Annotated[list[str], typer.Argument(metavar="PROTOCOL...")],
+    overrides: Overrides = None,
+    only: Only = None,
+) -> None:
     """Check protocols, their networks, rules, sites and ranks, without training and without the data."""
     from rfmodel import protocols, study
 
     for name in protocols_:
-        read = protocols.load(name)
+        read = protocols.load(name, overrides or (), only or ())
         study.validate(read)
         conditions = len({r.condition for r in read.runs})
         typer.echo(f"{read.name}: {len(read.runs)} runs in {conditions} conditions can be run")

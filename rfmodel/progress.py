@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from rfmodel.study import Outcome
 
 SILENT = 15.0  # seconds between lines where the output is no terminal
+WIDE = 400  # characters: more than a file name or a history's columns take
+
+
+def plain_console() -> Console:
+    """Return a console that prints text as it is: no markup, no emoji codes, no colouring of numbers.
+
+    Where the output is no terminal it is wide, so that nothing read by another program is cut; COLUMNS overrides.
+    """
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        console.width = WIDE
+    return console
 
 
 class StudyProgress:
@@ -35,13 +48,13 @@ class StudyProgress:
     """
 
     def __init__(self, protocol: Protocol, folder: Path) -> None:
-        self.console = Console()
+        self.console = plain_console()
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("left", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.console,
             disable=not self.console.is_terminal,
@@ -49,9 +62,7 @@ class StudyProgress:
         self.left = len(protocol.runs)
         self.total, self.begun, self.steps = len(protocol.runs), 0, 0
         conditions = len({run.condition for run in protocol.runs})
-        self.console.print(
-            f"{protocol.title}\n{self.total} runs in {conditions} conditions -> {folder}", highlight=False
-        )
+        self.console.print(f"{protocol.title}\n{self.total} runs in {conditions} conditions -> {folder}")
         self.study = self.bars.add_task("study", total=self.total, state="opening data")
         self.task = self.bars.add_task("run", total=1, state="", visible=False)
         self.spoken = time.monotonic()
@@ -83,7 +94,7 @@ class StudyProgress:
         if not self.console.is_terminal and time.monotonic() - self.spoken > SILENT:
             self.spoken = time.monotonic()
             where = f"{run.condition}, seed {run.settings.seed}"
-            self.console.print(f"run {self.total - self.left + 1}/{self.total}  {where}: {state}", highlight=False)
+            self.console.print(f"run {self.total - self.left + 1}/{self.total}  {where}: {state}")
 
     def ended(self, outcome: Outcome) -> None:
         """Show what became of a run."""
@@ -92,16 +103,21 @@ class StudyProgress:
         self.bars.update(self.study, completed=done, state=f"run {min(done + 1, self.total)}/{self.total}")
         label = f"{outcome.run.condition}, seed {outcome.run.settings.seed}"
         took = f"  {outcome.seconds:.0f} s" if outcome.seconds else ""
-        self.console.print(
-            f"[{done}/{self.total}] {label}: {outcome.state}, test accuracy {100 * outcome.accuracy:.1f} %{took}",
-            highlight=False,
-            markup=False,
-        )
+        self.console.print(f"[{done}/{self.total}] {label}: {_became(outcome)}{took}")
+
+
+def _became(outcome: Outcome) -> str:
+    """Return a run's end in words; a run that diverged has no accuracy, whatever its last finite epoch had."""
+    if outcome.state == "diverged":
+        return "kept from before, diverged" if outcome.kept else "diverged"
+    state = "kept from before" if outcome.kept else outcome.state
+    return f"{state}, test accuracy {100 * outcome.accuracy:.1f} %"
 
 
 @contextmanager
 def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a download; yields the callback of (bytes so far, bytes in all)."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()) as bars:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=plain_console()) as bars:
         task = bars.add_task(name, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -18,6 +18,7 @@ import xarray as xr
 
 from rfmodel import figures
 from rfmodel.errors import InputError
+from rfmodel.figures.labels import dotted, parsed
 from rfmodel.store import write_aside
 
 PROVENANCE = ("data_fingerprint", "data_source", "commit", "hardware", "versions")
@@ -184,7 +185,8 @@ def _numbers(study: xr.Dataset, rows: list[figures.Row]) -> str:
     names = figures.estimate_names(rows)
     html = [
         "<p>Medians over live units; classes as fractions of all units, dead ones included; below each its 95"
-        " % interval (bootstrap over runs, then units; Student's over runs for accuracy, in %). Grey rows:"
+        " % interval (bootstrap over runs, then units; Clopper and Pearson's over units where a fraction is 0 or 1,"
+        " since no resample differs there; Student's over runs for accuracy, in %). Grey rows:"
         ' the same networks before training. The same numbers: <a href="numbers.csv">numbers.csv</a>.</p>'
     ]
     head = [
@@ -209,20 +211,6 @@ def _number_row(row: figures.Row, names: list[str]) -> str:
     return f'<tr class="{row.stage}"><th scope="row">{label}</th>{counts}{estimates}</tr>'
 
 
-def _flat(value: object, prefix: str = "") -> dict[str, str]:
-    """Return nested settings as one level of dotted keys."""
-    if isinstance(value, dict) and value:
-        return {key: v for name, inner in value.items() for key, v in _flat(inner, f"{prefix}{name}.").items()}
-    return {prefix.rstrip("."): json.dumps(value, ensure_ascii=False)}
-
-
-def _read(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _settings(study: xr.Dataset) -> str:
     texts, labels = figures.per_run(study, "settings"), study["condition"].values.astype(str)
     if not any(texts):
@@ -230,7 +218,7 @@ def _settings(study: xr.Dataset) -> str:
     known = figures.conditions(study)
     table: dict[str, dict[str, list[str]]] = {}
     for text, label in zip(texts, labels, strict=True):
-        for key, value in _flat(_read(text)).items():
+        for key, value in dotted(parsed(text)).items():
             held = table.setdefault(key, {}).setdefault(str(label), [])
             if value not in held:
                 held.append(value)
@@ -264,12 +252,32 @@ def _exact(study: xr.Dataset, texts: list[str]) -> str:
     firsts = dict(reversed(list(zip(study["condition"].values.astype(str).tolist(), texts, strict=True))))
     html = []
     for condition in figures.conditions(study):
-        text = json.dumps(_read(firsts[condition]), indent=1, ensure_ascii=False)
+        text = json.dumps(parsed(firsts[condition]), indent=1, ensure_ascii=False)
         html.append(
             f"<details><summary>{escape(condition)}: exact settings of its first"
             f" run</summary><pre>{escape(text)}</pre></details>"
         )
     return "".join(html)
+
+
+def _recorded(held: list[str], numeric: bool) -> str:
+    """Return what runs recorded: the one value, the range of numbers that differ, or the first few texts."""
+    values = list(dict.fromkeys(text for text in held if text))
+    absent = sum(not text for text in held)
+    lost = f"; not recorded in {absent} of {len(held)} runs" if values and absent else ""
+    numbers = [_number(text) for text in values] if numeric else [None]
+    if values and None not in numbers:
+        low, high = f"{min(numbers):.4g}", f"{max(numbers):.4g}"
+        return (low if low == high else f"{low} to {high} over the runs") + lost
+    more = f"; … ({len(values)} values over the runs)" if len(values) > 4 else ""
+    return "; ".join(values[:4]) + more + lost
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _provenance(study: xr.Dataset) -> str:
@@ -279,8 +287,7 @@ def _provenance(study: xr.Dataset) -> str:
     judged = sorted(n for n in named if n.startswith(("classifier", "threshold", "null")))
     body = []
     for name in (*names, *judged):
-        values = list(dict.fromkeys(figures.per_run(study, name)))
-        shown = "; ".join(values[:4]) + (f"; … ({len(values)} values over the runs)" if len(values) > 4 else "")
+        shown = _recorded(figures.per_run(study, name), numeric=name in judged)  # a commit may be all digits
         body.append(f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{escape(shown)}</td></tr>')
     seconds = [float(v) for v in figures.per_run(study, "seconds") if v]
     if seconds:

@@ -6,6 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
+from rfmodel.errors import nearest
+
+PRESET_DEPTH = {"lindsey2019": 2, "hanut2025": 3}  # those of rfmodel.models, which needs torch
+OPTIMISER_OPTIONS = {  # those of torch.optim that change the numbers
+    "rmsprop": ("alpha", "eps", "momentum", "centered"),
+    "adam": ("betas", "eps", "amsgrad"),
+    "adamw": ("betas", "eps", "amsgrad"),
+    "sgd": ("momentum", "nesterov", "dampening"),
+}
+
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -14,7 +24,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class Table(BaseModel):
     """A table of settings that knows all of its keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Table):
@@ -25,7 +35,7 @@ class DataSettings(Table):
     size: Count | None = None
     train: Count | None = None
     validation: Fraction = 0.1
-    options: dict[str, int | float | str | bool] = {}
+    options: dict[str, int | float | str | bool | list[str]] = {}
 
 
 class NetworkSettings(Table):
@@ -34,11 +44,18 @@ class NetworkSettings(Table):
     name: str = "retina_vvs"
     preset: str = "hanut2025"
     bottleneck: int = 32
-    depth: int = 3
+    depth: int | None = None
     width: int = 32
     kernel: int = 9
     hidden: Count = 1024
     dropout: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _depth(self) -> NetworkSettings:
+        # Resolved here, so that a run has one identity whether its depth is spelt or the preset's.
+        if self.depth is None:
+            object.__setattr__(self, "depth", PRESET_DEPTH.get(self.preset, 3))
+        return self
 
 
 class RuleSettings(BaseModel):
@@ -78,6 +95,22 @@ class OptimiserSettings(Table):
     def _gamma(self) -> OptimiserSettings:
         if self.schedule == "exponential" and not 0 < self.gamma <= 1:
             raise ValueError("an exponential schedule needs gamma, the factor of an epoch, above 0 and at most 1")
+        if self.schedule == "inverse_time" and not self.gamma > 0:
+            raise ValueError("an inverse_time schedule needs gamma, the decay of a step, above 0")
+        if self.schedule in ("constant", "cosine") and self.gamma:
+            raise ValueError(f"a {self.schedule} schedule has no gamma; leave it out, or set schedule")
+        return self
+
+    @model_validator(mode="after")
+    def _known_options(self) -> OptimiserSettings:
+        known = OPTIMISER_OPTIONS[self.name]
+        for key, value in self.options.items():
+            if key not in known:
+                raise ValueError(f"{self.name} has no option '{key}': it has {', '.join(known)}{nearest(key, known)}")
+            if key in ("alpha", "momentum") and not 0 <= value < 1:
+                raise ValueError(f"option {key} = {value} of {self.name} is impossible; use 0 to below 1")
+            if key == "eps" and not value > 0:
+                raise ValueError(f"option eps = {value} of {self.name} is impossible; use a small positive number")
         return self
 
 
@@ -107,7 +140,7 @@ class TrainSettings(Table):
 class FieldSettings(Table):
     """Which receptive fields are extracted, and how: see `rfmodel.fields.extract`."""
 
-    layers: tuple[str, ...] = ("retina.conv2",)
+    layers: Annotated[tuple[str, ...], Field(min_length=1)] = ("retina.conv2",)
     method: str = "gradient"
     blank: Annotated[float, Field(ge=0, le=1)] = 0.5
     preset: str | None = None
@@ -117,7 +150,7 @@ class FieldSettings(Table):
 class Settings(Table):
     """Every choice of one run."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataSettings = DataSettings()
     network: NetworkSettings = NetworkSettings()
     rules: dict[str, RuleSettings] = {}
@@ -135,4 +168,4 @@ class Settings(Table):
     @classmethod
     def _plain(cls, value: dict[str, RuleSettings]) -> dict[str, RuleSettings]:
         # Backpropagation everywhere has one spelling, so that it has one identity.
-        return {} if all(rule.name == "bp" and not rule.options for rule in value.values()) else value
+        return {} if value == {"*": RuleSettings(name="bp")} else value

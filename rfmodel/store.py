@@ -7,11 +7,12 @@ A crash never leaves half a result: a file exists whole or not at all.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tomllib
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -57,14 +58,15 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     InputError
         If the disk is full or the folder cannot be written; nothing is left behind.
     """
-    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")  # no suffix that a reader looks for
     try:
         write(aside)
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    except (OSError, RuntimeError) as error:  # HDF5 and torch report a full disk as RuntimeError
+        code = getattr(error, "errno", None)
+        reason = "the disk is full" if code == errno.ENOSPC else str(error).splitlines()[0]
         raise InputError(f"'{path}' cannot be written: {reason}; nothing was left half written") from None
     finally:
         aside.unlink(missing_ok=True)
@@ -77,8 +79,9 @@ def save(dataset: xr.Dataset, path: Path) -> None:
         for name, v in dataset.items()
         if v.dtype.kind == "f" and v.nbytes > 1024
     }
-    stamped = dataset.assign_attrs(schema=SCHEMA)
-    write_aside(path, lambda aside: stamped.to_netcdf(aside, engine="h5netcdf", encoding=packed))
+    # Made in memory: a disk that fills up then leaves no open file behind.
+    content = dataset.assign_attrs(schema=SCHEMA).to_netcdf(engine="h5netcdf", encoding=packed)
+    write_aside(path, lambda aside: aside.write_bytes(content))
 
 
 def load(path: Path) -> xr.Dataset:
@@ -92,9 +95,9 @@ def load(path: Path) -> xr.Dataset:
     try:
         with xr.open_dataset(path, engine="h5netcdf") as file:
             dataset = file.load()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(
-            f"run file '{path}' cannot be read ({error}); move it away and run the protocol again"
+            f"run file '{path}' cannot be read ({str(error).splitlines()[0]}); move it away and run the protocol again"
         ) from None
     if int(dataset.attrs.get("schema", 0)) != SCHEMA:
         found = dataset.attrs.get("schema", "none")
@@ -115,7 +118,7 @@ def run_files(folder: str | os.PathLike[str]) -> list[Path]:
     InputError
         If there is none.
     """
-    paths = sorted((Path(folder) / "runs").glob("*.nc"))
+    paths = sorted(p for p in (Path(folder) / "runs").glob("*.nc") if not p.name.startswith("."))
     if not paths:
         raise InputError(
             f"no finished run in '{folder}' (looked for runs/*.nc there); "
@@ -130,20 +133,31 @@ def protocol_text(folder: str | os.PathLike[str]) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
-def write_plan(folder: Path, plan: list[dict]) -> None:
-    """Keep what a study was asked for, so that `rfmodel ls` can say what is left; plans of one folder add up."""
-    path = folder / "plan.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    known = {row["name"] for row in plan}
-    text = json.dumps([row for row in before if row["name"] not in known] + plan, indent=1)
-    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+def write_plan(folder: Path, plan: Sequence[Mapping[str, str | int]]) -> None:
+    """Keep what a study was asked for, a file a call, so that `rfmodel ls` can say what is left."""
+    text = json.dumps(list(plan), indent=1)
+    name = f"plan-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    write_aside(folder / "runs" / name, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def left(folder: str | os.PathLike[str], finished_names: set[str]) -> list[str]:
-    """Return what a study was asked for and has not finished, as "condition, seed"."""
-    path = Path(folder) / "plan.json"
-    plan = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return [f"{row['condition']}, seed {row['seed']}" for row in plan if row["name"] not in finished_names]
+    """Return what a study was asked for and has not finished, as "condition, seed".
+
+    Raises
+    ------
+    InputError
+        If a plan is damaged.
+    """
+    asked: dict[str, str] = {}
+    for path in sorted((Path(folder) / "runs").glob("plan-*.json")):
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            asked |= {row["name"]: f"{row['condition']}, seed {row['seed']}" for row in rows}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"plan '{path}' is damaged ({error}); delete it, it is made anew by the next run"
+            ) from None
+    return [label for name, label in asked.items() if name not in finished_names]
 
 
 def title(folder: str | os.PathLike[str]) -> str:

@@ -6,37 +6,32 @@ classify both, and keep everything in one Dataset. The untrained twin is the nul
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import torch
 import xarray as xr
 
-from rfmodel import datasets, fields, precision, store, symmetry, training
+from rfmodel import datasets, fields, store, training
 from rfmodel.errors import InputError
+from rfmodel.measuring import extract_layers, measured, null_metrics
 from rfmodel.protocols import Protocol, Run, select
+from rfmodel.provenance import commit, provenance
 from rfmodel.settings import Settings
-
-PACKAGES = ("rfmodel", "torch", "numpy", "scipy", "scikit-image", "xarray", "h5netcdf")
-STAGES = ("untrained", "trained")
-NULL_UNITS, NULL_SEED = 100, 10_000  # seeds far from those that a study trains
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run: "done", "diverged", or "kept" where it was finished before."""
+    """What became of one run: "done" or "diverged", and whether it was kept from before."""
 
     run: Run
     state: str
     accuracy: float
     seconds: float
+    kept: bool = False
 
 
 def open_data(settings: Settings, folder: Path | None, device: torch.device | str) -> datasets.Dataset:
@@ -77,21 +72,43 @@ def run_study(
         If a run cannot be, the data are missing, or the folder cannot be written.
     """
     validate(protocol)
-    opened = {_data_key(run): run for run in protocol.runs}
-    opened = {key: open_data(run.settings, data_folder, device) for key, run in opened.items()}
+    kept = {run.name: _kept(run, folder) for run in protocol.runs if store.finished(folder, run.name)}
+    opened = _open_all([run for run in protocol.runs if run.name not in kept], protocol.name, data_folder, device)
     commit()  # of the code that runs, not of what the checkout holds when a run ends
     store.prepare(folder, protocol.text)
-    plan = [{"name": r.name, "condition": r.condition, "seed": r.settings.seed} for r in protocol.runs]
-    store.write_plan(folder, plan)
+    store.write_plan(folder, [_planned(run) for run in protocol.runs])
     outcomes = []
     # Seeds outermost: a study that is stopped early has whole rounds of conditions.
     for run in sorted(protocol.runs, key=lambda r: r.settings.seed):
-        data = opened[_data_key(run)]
-        outcome = _run_one(run, protocol, folder, data, device, started, progress)
-        outcomes.append(outcome)
+        if run.name in kept:
+            outcomes.append(kept[run.name])
+        else:
+            outcomes.append(_run_one(run, folder, opened[_data_key(run)], device, started, progress))
         if ended is not None:
-            ended(outcome)
+            ended(outcomes[-1])
     return outcomes
+
+
+def _kept(run: Run, folder: Path) -> Outcome:
+    dataset = store.load(store.run_path(folder, run.name))
+    return Outcome(run, dataset.attrs["state"], float(dataset["accuracy_test"][-1]), 0.0, kept=True)
+
+
+def _planned(run: Run) -> dict[str, str | int]:
+    return {"name": run.name, "condition": run.condition, "seed": run.settings.seed}
+
+
+def _open_all(
+    runs: Sequence[Run], name: str, folder: Path | None, device: torch.device | str
+) -> dict[str, datasets.Dataset]:
+    opened: dict[str, datasets.Dataset] = {}
+    for run in runs:
+        if _data_key(run) not in opened:
+            try:
+                opened[_data_key(run)] = open_data(run.settings, folder, device)
+            except InputError as error:
+                raise InputError(f"{name}.toml: data: {error}") from None
+    return opened
 
 
 def validate(protocol: Protocol) -> None:
@@ -116,22 +133,22 @@ def _data_key(run: Run) -> str:
     return run.settings.data.model_dump_json()
 
 
-def _run_one(run, protocol, folder, data, device, started, progress) -> Outcome:
-    if store.finished(folder, run.name):
-        kept = store.load(store.run_path(folder, run.name))
-        return Outcome(run, "kept", float(kept["accuracy_test"][-1]), 0.0)
+def _run_one(
+    run: Run,
+    folder: Path,
+    data: datasets.Dataset,
+    device: torch.device | str,
+    started: Callable[[Run, int, int], None] | None,
+    progress: Callable[[Run, int, int, float], None] | None,
+) -> Outcome:
     options = run.settings.train
     if started is not None:
         started(run, options.epochs, -(-len(data.train) // options.batch))
     told = None if progress is None else lambda epoch, step, loss: progress(run, epoch, step, loss)
-    result, dataset = execute(run, data, device, told, position=_position(run, protocol))
+    result, dataset = execute(run, data, device, told)
     _keep_weights(result, options.keep, store.weights_path(folder, run.name))
     store.save(dataset, store.run_path(folder, run.name))
     return Outcome(run, result.state, float(dataset["accuracy_test"][-1]), result.seconds)
-
-
-def _position(run: Run, protocol: Protocol) -> int:
-    return list(dict.fromkeys(r.condition for r in protocol.runs)).index(run.condition)
 
 
 def _keep_weights(result: training.Trained, keep: str, path: Path) -> None:
@@ -139,8 +156,10 @@ def _keep_weights(result: training.Trained, keep: str, path: Path) -> None:
         return
     state = result.routed.state_dict()
     if keep == "features":  # all but the dense head, which holds nine tenths of the weights and shapes no field
-        state = {name: value for name, value in state.items() if ".head." not in name}
-    store.write_aside(path, lambda aside: torch.save(state, aside))
+        state = {name: value for name, value in state.items() if not name.startswith("network.head.")}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    store.write_aside(path, lambda aside: aside.write_bytes(buffer.getbuffer()))
 
 
 def execute(
@@ -148,7 +167,6 @@ def execute(
     data: datasets.Dataset,
     device: torch.device | str = "cpu",
     progress: training.Progress | None = None,
-    position: int = 0,
 ) -> tuple[training.Trained, xr.Dataset]:
     """Train one run and return its network with its labelled results.
 
@@ -159,50 +177,21 @@ def execute(
         On `device`.
     device : torch.device
     progress : callable of (epoch, step, loss), optional
-    position : int
-        Where the run's condition stands in its protocol.
     """
     settings = run.settings
-    before = training.build(settings, data.image_shape, len(data.classes), device)
-    untrained = _extract(before.network, settings, data.image_shape)
+    shape, classes = data.image_shape, len(data.classes)
+    before = training.build(settings, shape, classes, device)
+    untrained = extract_layers(before.network, settings, shape)
     result = training.train(settings, data, device, progress)
     if result.state == "done":
         with result.routed.exact() as network:
-            trained = _extract(network, settings, data.image_shape)
+            trained = extract_layers(network, settings, shape)
     else:  # weights that are not finite have no fields
-        trained = untrained.copy(data={"rf": np.full_like(untrained["rf"].values, np.nan)})
+        trained = untrained.copy(data={name: np.full_like(v.values, np.nan) for name, v in untrained.items()})
         trained["status"] = xr.full_like(trained["status"], "dead", dtype="<U4")
-    measured = _measured(untrained, trained, _null(settings, data.image_shape, len(data.classes)))
-    dataset = xr.merge([_history(result), measured], compat="equals", join="outer", combine_attrs="override")
-    dataset.attrs = _provenance(run, data, result, torch.device(device)) | {"position": position} | measured.attrs
-    return result, dataset
-
-
-def _extract(network: torch.nn.Module, settings: Settings, image_shape: Sequence[int]) -> xr.Dataset:
-    chosen = settings.fields
-    parts = [
-        fields.extract(
-            network,
-            layer,
-            method=chosen.method,
-            preset=chosen.preset,
-            image_shape=tuple(image_shape),
-            blank=chosen.blank,
-            normalise=(settings.train.mean, settings.train.std),
-            seed=settings.seed,
-            **chosen.options,
-        )
-        for layer in chosen.layers
-    ]
-    return xr.concat(
-        parts,
-        "unit",
-        join="exact",
-        data_vars="minimal",
-        coords="different",
-        compat="equals",
-        combine_attrs="drop_conflicts",
-    )
+    both = measured(untrained, trained, null_metrics(settings, shape, classes))
+    dataset = xr.merge([_history(result), both], compat="equals", join="outer", combine_attrs="override")
+    return result, dataset.assign_attrs({**provenance(run, data, result, torch.device(device)), **both.attrs})
 
 
 def extract_again(
@@ -226,15 +215,19 @@ def extract_again(
     InputError
         If no kept weights fit, a layer is not in the network, or the file cannot be written.
     """
-    kept = {}
+    kept, lost = {}, 0
     for path in store.run_files(folder):
         dataset = store.load(path)
+        if dataset.attrs["state"] != "done":
+            lost += 1
+            continue
         run = Run(dataset.attrs["condition"], Settings.model_validate_json(dataset.attrs["settings"]), {})
         kept[run.identity] = (run, dataset)
+    if not kept:
+        raise InputError(f"no finished run in '{folder}' has fields: {lost} diverged; run it with other settings")
     chosen = select([run for run, _ in kept.values()], only)
     found = [_again(folder, *kept[run.identity], tuple(layers), method) for run in chosen]
-    study = store.together(found)
-    store.write_aside(out, lambda aside: study.to_netcdf(aside, engine="h5netcdf"))
+    store.save(store.together(found), out)
     return out
 
 
@@ -242,10 +235,10 @@ def _again(folder: Path, run: Run, kept: xr.Dataset, layers: tuple[str, ...], me
     wanted = run.settings.fields.model_copy(update={"layers": layers, "method": method, "preset": None})
     settings = run.settings.model_copy(update={"fields": wanted})
     shape, classes = datasets.shape_of(settings.data.model_dump())
-    untrained = _extract(training.build(settings, shape, classes).network, settings, shape)
-    trained = _extract(_restored(settings, shape, classes, store.weights_path(folder, run.name)), settings, shape)
-    measured = _measured(untrained, trained, _null(settings, shape, classes))
-    return measured.assign_attrs({**kept.attrs, **measured.attrs})
+    untrained = extract_layers(training.build(settings, shape, classes).network, settings, shape)
+    network = _restored(settings, shape, classes, store.weights_path(folder, run.name))
+    both = measured(untrained, extract_layers(network, settings, shape), null_metrics(settings, shape, classes))
+    return both.assign_attrs({**kept.attrs, **both.attrs})
 
 
 def _restored(settings: Settings, shape: tuple[int, ...], classes: int, path: Path) -> torch.nn.Module:
@@ -256,50 +249,14 @@ def _restored(settings: Settings, shape: tuple[int, ...], classes: int, path: Pa
         )
     routed = training.build(settings, shape, classes)
     state = torch.load(path, weights_only=True, map_location="cpu")
-    routed.load_state_dict(state, strict=settings.train.keep == "network")
+    missing = routed.load_state_dict(state, strict=settings.train.keep == "network").missing_keys
+    for layer in settings.fields.layers:
+        if any(name.startswith(f"network.{layer.partition('.')[0]}.") for name in missing):
+            raise InputError(
+                f"layer '{layer}' was not kept: the run was made with train.keep = 'features', all but the head; "
+                "run it again with --set train.keep=network into another folder"
+            )
     return routed.network.eval()
-
-
-def _measured(untrained: xr.Dataset, trained: xr.Dataset, null: xr.Dataset) -> xr.Dataset:
-    """Measure and classify both stages against the null; the classifier's thresholds go to the attributes."""
-    live = bool(null["p0"].notnull().any())
-    stages = []
-    for stage in (untrained, trained):
-        metrics = symmetry.measure(stage)
-        # Where every untrained unit is dead there is no such null; the classifier then says which one it took.
-        kind = symmetry.classify(metrics, null=null if live else None)
-        found = xr.merge([metrics, kind, stage[["rf"]]], compat="override", join="exact", combine_attrs="drop")
-        # What differs between the stages is a variable, never a coordinate.
-        stages.append(found.reset_coords("status").drop_vars(["cy", "cx", "activation"], errors="ignore"))
-    both = xr.concat(
-        stages,
-        xr.DataArray(list(STAGES), dims="stage", name="stage"),
-        join="exact",
-        data_vars="all",
-        coords="different",
-        compat="equals",
-    )
-    both.attrs = {f"classifier_{key}": value for key, value in kind.attrs.items()}
-    if live:
-        both.attrs["classifier_null"] = f"{int(null['p0'].notnull().sum())} live units of untrained networks"
-    return both
-
-
-def _null(settings: Settings, shape: tuple[int, ...], classes: int) -> xr.Dataset:
-    """Metrics of the fields of at least 100 units of untrained networks of the same form, other seeds.
-
-    No field depends on the dense head, so that one unit of it will do.
-    """
-    slim = settings.network.model_copy(update={"hidden": 1})
-    found, units = [], 0
-    for seed in range(NULL_SEED, NULL_SEED + NULL_UNITS):
-        drawn = settings.model_copy(update={"seed": seed, "network": slim, "rules": {}})
-        part = _extract(training.build(drawn, shape, classes).network, drawn, shape)
-        found.append(symmetry.measure(part).drop_vars("unit", errors="ignore"))
-        units += part.sizes["unit"]
-        if units >= NULL_UNITS:
-            break
-    return xr.concat(found, "unit", join="exact", data_vars="all", coords="different", compat="equals")
 
 
 def _history(result: training.Trained) -> xr.Dataset:
@@ -315,68 +272,3 @@ def _history(result: training.Trained) -> xr.Dataset:
             variables[key] = ("epoch", np.asarray(rows, float))
     coords = {"epoch": epochs} | ({"edge": edges} if edges else {})
     return xr.Dataset(variables, coords)
-
-
-def _provenance(run: Run, data: datasets.Dataset, result: training.Trained, device: torch.device) -> dict:
-    casting = precision.resolve(run.settings.train.precision, device)
-    return {
-        **run.coordinates,
-        "name": run.name,
-        "identity": run.identity,
-        "state": result.state,
-        "epochs_done": result.epochs,
-        "seconds": result.seconds,
-        "settings": run.settings.model_dump_json(),
-        "versions": json.dumps({"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}),
-        "data_fingerprint": data.fingerprint,
-        "data_source": data.source,
-        "hardware": json.dumps(hardware(device) | {"precision": casting}),
-        "commit": commit(),
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def hardware(device: torch.device) -> dict[str, str | int]:
-    """Return what the numbers were computed on: processor or GPU, threads, system."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    return {
-        "device": device.type,
-        "name": name,
-        "threads": torch.get_num_threads(),
-        "system": platform.system(),
-    }
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    names = (
-        [
-            line.partition(":")[2].strip()
-            for line in path.read_text(errors="replace").splitlines()
-            if line.startswith("model name")
-        ]
-        if path.is_file()
-        else []
-    )
-    return names[0] if names else platform.machine()
-
-
-@cache
-def commit() -> str:
-    """Return the commit of the checkout that runs, marked where it has changes; "released" outside a checkout."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return "released"
-    done = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"

@@ -6,20 +6,22 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rich.console import Console
+import xarray as xr
 from rich.table import Table
+from rich.text import Text
 
 from rfmodel import protocols, store
 from rfmodel.errors import InputError
+from rfmodel.progress import plain_console
 
 
 def _print(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(Text(str(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(str(cell)) for cell in row))
+    plain_console().print(table)
 
 
 def show_protocols() -> None:
@@ -40,11 +42,23 @@ def show_protocol(name: str) -> None:
             run.condition, [network.bottleneck, network.depth, json.dumps(rules) if rules else "bp", 0]
         )
         row[-1] += 1
-    Console().print(f"{read.title}\n{read.description}\nSource: {read.source}", highlight=False, markup=False)
+    plain_console().print(f"{read.title}\n{read.description}\nSource: {read.source}")
     _print(
         f"{read.name}: {len(read.runs)} runs",
         ("condition", "bottleneck", "depth", "rules", "runs"),
         [(condition, *row) for condition, row in rows.items()],
+    )
+
+
+def _labels(read: list[xr.Dataset]) -> list[str]:
+    """Return each run's condition as figures and reports name it."""
+    from rfmodel.figures.labels import distinct_labels  # brings matplotlib, which nothing else here needs
+
+    return distinct_labels(
+        [dataset.attrs["condition"] for dataset in read],
+        [int(dataset.attrs["seed"]) for dataset in read],
+        [dataset.attrs["settings"] for dataset in read],
+        {key: [dataset.attrs[key] for dataset in read] for key in ("rule", "rank", "bottleneck", "depth")},
     )
 
 
@@ -54,15 +68,15 @@ def show_study(folder: Path) -> None:
     read = [store.load(path) for path in files]
     rows = [
         (
-            d.attrs["condition"],
+            label,
             d.attrs["seed"],
             d.attrs["state"],
             d.attrs["epochs_done"],
-            f"{100 * float(d['accuracy_test'][-1]):.1f} %",
+            "-" if d.attrs["state"] == "diverged" else f"{100 * float(d['accuracy_test'][-1]):.1f} %",
             f"{d.attrs['seconds']:.0f} s",
             path.name,
         )
-        for path, d in zip(files, read, strict=True)
+        for path, d, label in zip(files, read, _labels(read), strict=True)
     ]
     _print(
         f"{folder}: {len(rows)} runs",
@@ -71,10 +85,8 @@ def show_study(folder: Path) -> None:
     )
     left = store.left(folder, {d.attrs["name"] for d in read})
     if left:
-        Console().print(
-            f"{len(left)} of its protocol left: {', '.join(left[:6])}{', ...' if len(left) > 6 else ''}",
-            highlight=False,
-            markup=False,
+        plain_console().print(
+            f"{len(left)} of its protocol left: {', '.join(left[:6])}{', ...' if len(left) > 6 else ''}"
         )
 
 
@@ -83,11 +95,8 @@ def show_run(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"run file '{path}' is not there; `rfmodel ls STUDY` lists those that are")
     dataset = store.load(path)
-    console = Console()
-    console.print(
-        f"{dataset.attrs['condition']}, seed {dataset.attrs['seed']}: {dataset.attrs['state']}",
-        highlight=False,
-    )
+    console = plain_console()
+    console.print(f"{dataset.attrs['condition']}, seed {dataset.attrs['seed']}: {dataset.attrs['state']}")
     console.print_json(dataset.attrs["settings"])
     console.print_json(
         json.dumps(

@@ -97,8 +97,8 @@ def train(
 ) -> Trained:
     """Train one network and return it with its history.
 
-    The result depends on the settings and the data alone: on one machine with one number of threads a seed
-    reproduces it exactly. Validation and test images never choose anything.
+    The result depends on the settings and the data alone: on one processor with one number of threads a seed
+    reproduces it exactly (a GPU's kernels may add in another order). Validation and test images never choose anything.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def train(
     Returns
     -------
     Trained
-        With state "diverged" if a loss was not finite; the epochs before stay in the history.
+        With state "diverged" if a loss, a weight or an output was not finite; the epochs before stay in the history.
     """
     started, device = time.perf_counter(), torch.device(device)
     routed = build(settings, data.image_shape, len(data.classes), device)
@@ -128,7 +128,7 @@ def train(
             begun = time.perf_counter()
             loss, accuracy = _epoch(routed, settings, data.train, casting, optimisers, generator, epoch, progress)
             rate = len(data.train) / (time.perf_counter() - begun)
-            if not math.isfinite(loss):
+            if not math.isfinite(loss) or not _is_finite(routed, data.train, settings):
                 result.state = "diverged"
                 break
             _record(result, settings, data, casting, {"train": (loss, accuracy)}, rate)
@@ -205,7 +205,7 @@ def _batches(split: Split, settings: Settings, generator: torch.Generator | None
 
 def _optimisers(settings: Settings, routed: Routed) -> list[tuple[torch.optim.Optimizer, OptimiserSettings]]:
     options = settings.train
-    feedback = options.feedback or options.optimiser.model_copy(update={"weight_decay": 0.0})
+    feedback = options.feedback or options.optimiser.model_copy(update={"weight_decay": 0.0})  # decay is the rule's own
     groups = [
         (list(routed.network.parameters()), options.optimiser),
         (routed.feedback_parameters(), feedback),
@@ -215,6 +215,16 @@ def _optimisers(settings: Settings, routed: Routed) -> list[tuple[torch.optim.Op
         for params, c in groups
         if params
     ]
+
+
+@torch.no_grad()
+def _is_finite(routed: Routed, split: Split, settings: Settings) -> bool:
+    """Whether every weight is finite, and what the network makes of a batch: the last step may be the one too far."""
+    if not all(bool(p.isfinite().all()) for p in routed.parameters()):
+        return False
+    routed.eval()
+    with routed.exact() as network:
+        return bool(network(next(iter(_batches(split[: settings.train.batch], settings, None)))[0]).isfinite().all())
 
 
 def evaluate(routed: Routed, split: Split, settings: Settings, casting: str) -> tuple[float, float]:

@@ -165,6 +165,32 @@ def test_bad_files_are_refused_in_one_line(write, case):
     assert "\n" not in str(caught.value)
 
 
+BAD |= {
+    "boolean for a number": ("[train]\nepochs = true", "key 'train.epochs' = True: should be a valid integer"),
+    "string for a number": ('[train]\nepochs = "1"', "key 'train.epochs' = '1': should be a valid integer"),
+    "not a number": ("[train]\nmean = nan", "key 'train.mean'.*finite number"),
+    "gamma without a schedule": ("[train.optimiser]\ngamma = 0.5", "a constant schedule has no gamma"),
+    "inverse time without gamma": ('[train.optimiser]\nschedule = "inverse_time"', "needs gamma, the decay of a step"),
+    "option of another optimiser": (
+        '[train.optimiser]\nname = "adam"\noptions = {alpha = 0.9}',
+        "adam has no option 'alpha': it has betas, eps, amsgrad",
+    ),
+    "the rate as an option": ("[train.optimiser]\noptions = {lr = 1.0}", "rmsprop has no option 'lr'"),
+    "impossible option": ("[train.optimiser]\noptions = {alpha = 1.5}", "option alpha = 1.5 of rmsprop is impossible"),
+    "impossible eps": ("[train.optimiser]\noptions = {eps = 0.0}", "option eps = 0.0 of rmsprop is impossible"),
+    "no layer": ("[fields]\nlayers = []", "key 'fields.layers'.*at least 1 item"),
+    "seed too large": ("[axes]\nseed = [99999999999999999999]", "key 'axes.seed'"),
+    "unknown axis": ("[axes]\nsedd = [0]", "key 'axes.sedd' is unknown: .*did you mean 'seed'"),
+    "two unnamed conditions": (
+        "[[conditions]]\nnetwork.bottleneck = 4\n[[conditions]]\nnetwork.bottleneck = 8",
+        "two different conditions are called 'all'; give each .* its own name",
+    ),
+    "attribute in a label": ('[[conditions]]\nname = "{seed.real}"', "condition name '{seed.real}' cannot be read"),
+    "open brace in a label": ('[[conditions]]\nname = "{"', "condition name '{' cannot be read"),
+    "a date": ("[network]\nwidth = 2020-01-01", "use numbers, strings, booleans, lists and tables"),
+}
+
+
 UNTRAINABLE = {
     "unknown rule": ('rules.retina = "ldfb"', "small.toml: condition 'all': rules.\"retina\": rule 'ldfb' is unknown"),
     "unknown site": ('rules.retinas = "fa"', "site 'retinas' is not in the network.*did you mean 'retina'"),
@@ -173,6 +199,21 @@ UNTRAINABLE = {
     "impossible kernel": ("network.kernel = 4", "network: kernel 4 asked; an odd kernel"),
     "unknown layer of fields": ('fields.layers = ["retina.conv3"]', "fields.layers: 'retina.conv3' is unknown"),
     "unknown data": ('data.name = "cifar"', "data set 'cifar' is unknown: .*did you mean 'cifar10'"),
+    "unknown site of backpropagation": ('rules.nosuch = "bp"', "site 'nosuch' is not in the network"),
+    "source no name": ('rules.retina = {name = "dldfa", rank = 2, source = 3}', "source '3' is not in the network"),
+    "decay no number": (
+        'rules.retina = {name = "ldfa", rank = 2, decay = "big"}',
+        "decay 'big' of rule 'ldfa' is imposs",
+    ),
+    "negative decay": ('rules.retina = {name = "ldfa_normative", rank = 2, decay = -1}', "decay -1 of rule"),
+    "use_targets no choice": (
+        'rules."head.logits" = {name = "ldfa", rank = 2, use_targets = 1}',
+        "use_targets 1 of rule",
+    ),
+    "targets where classes and channels agree by chance": (
+        'rules.retina = {name = "ldfa", rank = 2, use_targets = true}\nnetwork.width = 12',
+        "labels drive P only where the error is the output's",
+    ),
     "unknown method of fields": ('fields.method = "gradeint"', "gradeint.*did you mean 'gradient'"),
 }
 
@@ -198,6 +239,74 @@ def test_what_cannot_be_trained_is_refused_before_training(write, case):
 def test_bad_options_are_refused(write, overrides, only, message):
     with pytest.raises(InputError, match=message):
         protocols.load(write(), overrides, only)
+
+
+def test_every_value_of_a_selection_must_fit_something(write):
+    with pytest.raises(InputError, match="--only 'seed=0,99' fits no run"):
+        protocols.load(write(), only=["seed=0,99"])
+
+
+def test_an_override_of_an_axis_moves_the_run_on_it(write):
+    assert len(protocols.load(write(SMALL.replace("seed = [0, 1]", "seed = [0]")), ["seed=7"], ["seed=7"]).runs) == 5
+
+
+def test_rank_is_set_where_a_rule_has_one_and_left_elsewhere(write):
+    runs = protocols.load(write(SMALL.replace("axes.rank = [2, 4]", "axes.rank = [2]")), ["rank=3"], ["seed=0"]).runs
+    assert [r.coordinates["rank"] for r in runs if r.coordinates["rule"] == "ldfa"] == [3.0]
+
+
+def test_a_site_with_dots_can_be_overridden(write):
+    runs = protocols.load(write(), ['rules."vvs.conv1"={name="fa"}'], ["condition=BP, wide", "seed=0"]).runs
+    assert runs[0].settings.rules["vvs.conv1"].name == "fa"
+
+
+def test_conditions_that_are_not_selected_do_not_stop_an_override(write):
+    runs = protocols.load(write(), ["rules.retina.decay=0.1"], ["condition=LDFA*", "seed=0"]).runs
+    assert {r.settings.rules["retina"].options["decay"] for r in runs} == {0.1}
+
+
+def test_an_axis_that_a_name_leaves_out_is_added_to_it(write):
+    text = SMALL.replace('name = "BP, bottleneck {bottleneck}"', 'name = "narrow"')
+    labels = {r.condition for r in protocols.load(write(text)).runs}
+    assert {"narrow, bottleneck 1", "narrow, bottleneck 2"} <= labels
+
+
+def test_depth_is_the_presets_where_it_is_left_open(write):
+    from rfmodel.models.retina_vvs import PRESETS
+
+    for name, preset in PRESETS.items():
+        run = protocols.load(write(f'network.preset = "{name}"\n')).runs[0]
+        spelt = protocols.load(write(f'network.preset = "{name}"\nnetwork.depth = {preset.depth}\n')).runs[0]
+        assert run.settings.network.depth == preset.depth
+        assert run.identity == spelt.identity
+
+
+def test_feedback_optimiser_inherits_what_it_leaves_open_but_the_decay(write):
+    text = """
+    [train.optimiser]
+    learning_rate = 0.5
+    weight_decay = 0.25
+    schedule = "exponential"
+    gamma = 0.75
+    options = { alpha = 0.5 }
+    [train.feedback]
+    learning_rate = 0.125
+    """
+    feedback = protocols.load(write(text)).runs[0].settings.train.feedback
+    assert (feedback.learning_rate, feedback.weight_decay, feedback.gamma) == (0.125, 0.0, 0.75)
+    assert feedback.options == {"alpha": 0.5}
+    other = protocols.load(write(text + 'name = "sgd"\nschedule = "constant"\n')).runs[0].settings.train.feedback
+    assert (other.gamma, other.options) == (0.0, {})
+
+
+def test_photographs_can_be_chosen(write):
+    run = protocols.load(write('data.options.classes = ["brick", "moon"]\n')).runs[0]
+    assert run.settings.data.options["classes"] == ["brick", "moon"]
+
+
+def test_a_name_too_long_for_the_system_is_not_there():
+    with pytest.raises(InputError, match="is not there"):
+        protocols.load("x" * 300 + ".toml")
 
 
 def test_missing_protocols_name_the_nearest(tmp_path):

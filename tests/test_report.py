@@ -140,6 +140,36 @@ def test_runs_without_settings_and_thresholds_are_said_to_lack_them(small, tmp_p
     assert "The runs recorded no classifier thresholds." in text
 
 
+def test_runs_of_one_label_with_other_settings_are_reported_apart(small, tmp_path):
+    texts = small["settings"].values.tolist()
+    texts[1] = texts[1].replace('"epochs": 8', '"epochs": 2')
+    page = read(write_report(small.assign_coords(settings=("run", texts)), tmp_path))
+    assert {"BP, wide (train.epochs 8)", "BP, wide (train.epochs 2)", "LDFA r=2"} <= set(page.text)
+    assert "BP, wide" not in page.text
+
+
+def test_thresholds_of_the_classifier_are_shown_and_their_range_where_runs_differ(small, tmp_path):
+    count = small.sizes["run"]
+    judged = small.assign(
+        classifier_level=("run", [1 / 3] * count),
+        classifier_null_share=("run", [0.7, 0.5, 0.6, np.nan]),
+        classifier_null=("run", [f"{n} live units" for n in (112, 100, 112, 100)]),
+        commit=("run", ["1234567"] * count),
+    )
+    text = write_report(judged, tmp_path).read_text(encoding="utf-8")
+    row = '<th scope="row">{}</th><td>{}</td>'.format
+    assert row("classifier level", "0.3333") in text
+    assert row("classifier null share", "0.5 to 0.7 over the runs; not recorded in 1 of 4 runs") in text
+    assert row("classifier null", "112 live units; 100 live units") in text
+    assert row("commit", "1234567") in text
+
+
+def test_interval_of_a_fraction_of_none_is_not_empty_and_said_to_be_clopper_and_pearsons(small, tmp_path):
+    page = read(write_report(small.assign(kind=small["kind"].where(small["kind"] != "oriented", "mixed")), tmp_path))
+    assert "0.00–0.00" not in page.text
+    assert any("Clopper and Pearson's over units where a fraction is 0 or 1" in text for text in page.text)
+
+
 @pytest.mark.parametrize("conditions", [("BP, wide",), ("BP, wide", "direct LDFA, bottleneck 4")])
 def test_page_is_written_from_runs_as_the_store_joins_them(conditions, tmp_path):
     runs = []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import torch
 import xarray as xr
 from studies import TINY
 
-from rfmodel import fields, protocols, store, study, training
+from rfmodel import fields, measuring, protocols, store, study, training
 from rfmodel.errors import InputError
 
 
@@ -43,7 +46,7 @@ def test_seeds_are_outermost(done):
 def test_a_run_already_there_is_not_run_again(done, tiny, monkeypatch):
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
     again = study.run_study(protocols.load(tiny), done[0])
-    assert [o.state for o in again] == ["kept"] * 6
+    assert [(o.state, o.kept) for o in again] == [("done", True)] * 6
     assert [o.accuracy for o in again] == [o.accuracy for o in done[1]]
 
 
@@ -71,7 +74,7 @@ def test_a_run_carries_what_a_reviewer_asks_for(done):
     assert len(kept.attrs["data_fingerprint"]) == 16
     assert kept.attrs["commit"]
     assert "classifier_anisotropy" in kept.attrs
-    assert "untrained networks" in kept.attrs["classifier_null"]
+    assert "untrained networks" in kept.attrs["classifier_null (retina.conv2)"]
 
 
 def test_kept_fields_are_the_true_gradients_of_the_kept_weights(done, tiny):
@@ -133,7 +136,96 @@ def test_an_interrupt_leaves_finished_runs_and_no_half_result(tiny, tmp_path, mo
     assert len(store.left(tmp_path, {store.load(p).attrs["name"] for p in store.run_files(tmp_path)})) == 2
     monkeypatch.setattr(training, "train", train)
     again = study.run_study(protocols.load(tiny, only=["seed=0"]), tmp_path)
-    assert [o.state for o in again] == ["kept", "done", "done"]
+    assert [o.kept for o in again] == [True, False, False]
+
+
+def test_a_weight_that_is_not_finite_after_the_last_step_is_a_divergence(tiny, tmp_path):
+    overrides = ["train.optimiser.learning_rate=1e30", "train.batch=100000", "train.precision=fp32", "train.epochs=1"]
+    outcomes = study.run_study(protocols.load(tiny, overrides, ["seed=0"]), tmp_path)
+    assert {o.state for o in outcomes} == {"diverged"}
+    with pytest.raises(InputError, match="no finished run in .* has fields: 3 diverged"):
+        study.extract_again(tmp_path, ["vvs.conv1"], out=tmp_path / "f.nc")
+
+
+def test_weights_that_were_not_kept_are_never_measured_as_trained(tiny, tmp_path):
+    protocol = protocols.load(tiny, ["train.keep=features", "train.epochs=0"], ["seed=0", "rule=ldfa"])
+    study.run_study(protocol, tmp_path)
+    with pytest.raises(InputError, match="layer 'head.dense' was not kept"):
+        study.extract_again(tmp_path, ["head.dense"], out=tmp_path / "f.nc")
+
+
+def test_files_left_by_a_crash_count_as_no_run(done, tmp_path):
+    source = store.run_files(done[0])[0]
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / source.name).write_bytes(source.read_bytes())
+    (runs / f".{source.name}.0123.part").write_bytes(source.read_bytes()[:100])
+    (runs / f".{source.name}").write_bytes(b"half")
+    assert store.open_study(tmp_path).sizes["run"] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
+@pytest.mark.parametrize("limit", [8 * 1024, 40 * 1024])
+def test_a_disk_that_fills_up_ends_with_one_line_and_no_half_result(tiny, tmp_path, limit):
+    program = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+        f"sys.argv = ['rfmodel', 'run', {str(tiny)!r}, '--out', {str(tmp_path)!r}, '--only', 'seed=0', "
+        "'--set', 'train.epochs=0', '--threads', '1']; from rfmodel.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not [p for p in (tmp_path / "runs").iterdir() if p.suffix in (".nc", ".part")]
+
+
+def test_a_damaged_kept_file_is_named_before_anything_is_trained(tiny, tmp_path, monkeypatch):
+    protocol = protocols.load(tiny, only=["seed=0"])
+    (tmp_path / "runs").mkdir()
+    store.run_path(tmp_path, protocol.runs[-1].name).write_bytes(b"not a file of ours")
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained first"))
+    with pytest.raises(InputError, match="cannot be read"):
+        study.run_study(protocol, tmp_path)
+
+
+def test_a_damaged_plan_is_named(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "plan-0.json").write_text("{")
+    with pytest.raises(InputError, match="plan .*plan-0.json' is damaged"):
+        store.left(tmp_path, set())
+
+
+def test_errors_of_the_data_name_file_and_table(tiny, tmp_path):
+    protocol = protocols.load(tiny, ["data.options.train_per_clas=3"])
+    with pytest.raises(InputError, match="tiny.toml: data: option 'train_per_clas' .*did you mean 'train_per_class'"):
+        study.run_study(protocol, tmp_path / "out")
+
+
+def test_conditions_keep_the_order_of_the_protocol_however_they_were_run(tiny, tmp_path):
+    for label in ("LDFA, r = 2", "BP, wide"):
+        study.run_study(protocols.load(tiny, ["train.epochs=0"], ["seed=0", f"condition={label}"]), tmp_path)
+    assert list(store.open_study(tmp_path)["condition"].values) == ["BP, wide", "LDFA, r = 2"]
+
+
+def test_colour_fields_are_measured_by_their_leading_pattern():
+    pattern, colour = np.outer(np.hanning(9), np.hanning(7)), np.array([0.6, 0.0, 0.8])
+    product = colour[:, None, None] * pattern
+    fields_ = np.stack([product, -product, np.full_like(product, np.nan)])
+    found = measuring.separated(xr.Dataset({"rf": (("unit", "channel_in", "y", "x"), fields_)}))
+    np.testing.assert_allclose(found["rf"][0], pattern, atol=1e-6)
+    np.testing.assert_allclose(found["rf"][1], -pattern, atol=1e-6)
+    np.testing.assert_allclose(found["rf_colour"][:2], [colour, colour], atol=1e-6)
+    np.testing.assert_allclose(found["colour_separability"], [1, 1, np.nan])
+    assert found["rf"][2].isnull().all()
+
+
+def test_each_layer_is_classified_against_its_own_null(tiny, tmp_path):
+    layers = ["fields.layers=['retina.conv1', 'retina.conv2']", "train.epochs=0"]
+    study.run_study(protocols.load(tiny, layers, ["seed=0", "rule=ldfa"]), tmp_path)
+    attrs = store.load(store.run_files(tmp_path)[0]).attrs
+    shares = [attrs[f"classifier_null_share ({layer})"] for layer in ("retina.conv1", "retina.conv2")]
+    assert shares[0] != shares[1]
 
 
 def test_a_full_disk_leaves_no_half_written_result(tmp_path):

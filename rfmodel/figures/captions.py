@@ -11,6 +11,10 @@ from rfmodel.figures.selection import pooled, seeds
 OVER_UNITS = (
     f"Intervals are 95 %, by bootstrap over runs (seeds) and then over units within a run ({DRAWS} draws, percentiles)."
 )
+EXACT = (
+    "Where a fraction is 0 or 1 no resample differs, and the interval is Clopper and Pearson's over units, taken as"
+    " independent."
+)
 OVER_RUNS = "The interval is Student's 95 % over runs (seeds)."
 UNTRAINED = (
     "Grey: the central 95 % and the median of the same networks' units before training, which is what no"
@@ -55,7 +59,7 @@ def accuracy(study: xr.Dataset, chosen: list[str], layer: str) -> str:
     )
     runs = "n: " + "; ".join(f"{c}: {_runs(len(seeds(study, c)))}" for c in chosen) + "."
     dead = "On the right " + OVER_UNITS[0].lower() + OVER_UNITS[1:]
-    return _join(shown, OVER_RUNS, _single(study, chosen, False), dead, _single(study, chosen, True), runs)
+    return _join(shown, OVER_RUNS, _single(study, chosen, False), dead, EXACT, _single(study, chosen, True), runs)
 
 
 def gallery(study: xr.Dataset, layer: str, seed: int) -> str:
@@ -77,7 +81,7 @@ def classes(study: xr.Dataset, chosen: list[str], layer: str) -> str:
         " the fractions of centre-surround and oriented units, a ring a run and the pooled fraction as a"
         " diamond."
     )
-    return _join(shown, OVER_UNITS, _single(study, chosen, True), _counts(study, chosen, layer))
+    return _join(shown, OVER_UNITS, EXACT, _single(study, chosen, True), _counts(study, chosen, layer))
 
 
 def p0(study: xr.Dataset, chosen: list[str], layer: str) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
-from rfmodel.figures.intervals import over_units
+from rfmodel.figures.intervals import fraction
 from rfmodel.figures.rows import draw_interval, draw_note, frame_rows
 from rfmodel.figures.selection import KINDS, conditions, pooled, readout
 from rfmodel.figures.theme import INK, KIND_COLOURS, condition_colours, themed
@@ -117,7 +117,7 @@ def class_fraction(
         if not kinds.size:
             draw_note(axes, row, "no such layer" if named else "none")
             continue
-        member = (kinds.astype(str) == kind).astype(float)
+        member = kinds.astype(str) == kind
         each = [member[runs == run].mean() for run in np.unique(runs)]
         style = {
             "s": 16,
@@ -127,7 +127,7 @@ def class_fraction(
             "zorder": 3,
         }
         artists.append(axes.scatter(each, np.full(len(each), row + 0.22), **style))
-        artists += draw_interval(axes, row - 0.08, *over_units(member, runs, np.mean), colours[condition])
+        artists += draw_interval(axes, row - 0.08, *fraction(member, runs), colours[condition])
     axes.set_xlim(-0.04, 1.04)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
     axes.set_xlabel(f"fraction\n{kind}")

@@ -32,6 +32,31 @@ def _bootstrap(values: bytes, runs: bytes, statistic: Callable[..., np.ndarray],
     return found.estimate, found.low, found.high
 
 
+def fraction(members: np.ndarray, runs: np.ndarray) -> Estimate:
+    """Return the fraction of units that are members, and its 95 % interval by bootstrap over runs, then units.
+
+    Where all units or none are members every resample is the same, and the interval is Clopper and Pearson's
+    over units: with none of n, from 0 to 1 - .025^(1/n).
+
+    Parameters
+    ----------
+    members : array of bool, shape (unit,)
+    runs : array, shape (unit,)
+        Each unit's run.
+
+    Notes
+    -----
+    Clopper & Pearson (1934): the limits are quantiles of beta distributions. It takes units as independent.
+    """
+    estimate, low, high = over_units(members.astype(float), runs, np.mean)
+    if low != high:  # also where there is no unit: NaN
+        return estimate, low, high
+    count, of = int(members.sum()), members.size
+    low = float(stats.beta.ppf(0.025, count, of - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(0.975, count + 1, of - count)) if count < of else 1.0
+    return estimate, low, high
+
+
 def over_runs(values: np.ndarray) -> Estimate:
     """Return the mean of one value a run and its 95 % Student interval, mean ± t(.975, n-1) s / √n.
 

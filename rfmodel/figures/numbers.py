@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from rfmodel.figures.intervals import Estimate, over_runs, over_units
+from rfmodel.figures.intervals import Estimate, fraction, over_runs, over_units
 from rfmodel.figures.selection import conditions, last_values, layers, pooled
 
 METRICS = ("p0", "p1", "p2", "p_rest", "anisotropy", "coherence", "osi", "gosi", "gosi_mean")
@@ -57,7 +57,7 @@ def _row(study: xr.Dataset, condition: str, layer: str, stage: str) -> Row:
     kinds, _ = pooled(study, "kind", condition, layer, stage)
     estimates = {name: over_units(*pooled(study, name, condition, layer, stage)) for name in METRICS if name in study}
     for name, kind in FRACTIONS.items():
-        estimates[name] = over_units((kinds.astype(str) == kind).astype(float), runs, np.mean)
+        estimates[name] = fraction(kinds.astype(str) == kind, runs)
     if stage == "trained":
         estimates["test_accuracy"] = over_runs(last_values(study, "accuracy_test", condition))
     counts = {name: int((status.astype(str) == name).sum()) for name in ("dead", "border")}

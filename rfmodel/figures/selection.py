@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from rfmodel.errors import InputError, one_of
+from rfmodel.figures.labels import distinct_labels
 
 KINDS = ("centre-surround", "oriented", "mixed", "unstructured", "dead")
 AXES = ("condition", "rule", "rank", "bottleneck", "depth", "seed", "state")
@@ -27,35 +28,23 @@ def conditions(study: xr.Dataset) -> list[str]:
 def tidied(study: xr.Dataset) -> xr.Dataset:
     """Return the study with every run's coordinates along `run`, and labels that tell its conditions apart.
 
-    Coordinates that all runs share may be scalars after joining; they are spread over the runs. Where one
-    condition holds several runs of a seed (a sweep of bottleneck or depth under one rule), the coordinates
-    that vary within it are appended to its label, so that no figure pools them.
+    Coordinates that all runs share may be scalars after joining; they are spread over the runs. Where runs of
+    one condition differ in more than the seed (a sweep of bottleneck under one rule, or runs made again with
+    other settings), what differs is appended to its label, so that no figure pools them.
     """
     if "run" not in study.dims:
         study = study.expand_dims("run")
     count = study.sizes["run"]
     shared = [name for name in AXES if name in study.variables and not study[name].dims]
     study = study.assign_coords({name: ("run", np.repeat(study[name].values, count)) for name in shared})
-    return study.assign_coords(condition=("run", _distinct_labels(study)))
-
-
-def _distinct_labels(study: xr.Dataset) -> np.ndarray:
-    labels = study["condition"].values.astype(str)
-    seeds = study["seed"].values
-    split = labels.astype(object)
-    for label in conditions(study):
-        rows = np.flatnonzero(labels == label)
-        if len(set(seeds[rows].tolist())) == len(rows):
-            continue
-        names = [n for n in ("rule", "rank", "bottleneck", "depth") if n in study.coords]
-        varying = [n for n in names if len({str(v) for v in study[n].values[rows]}) > 1]
-        for row in rows:
-            split[row] = ", ".join([label, *(f"{n} {_short(study[n].values[row])}" for n in varying)])
-    return split.astype(str)
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float | int | np.number) else str(value)
+    names = [name for name in ("rule", "rank", "bottleneck", "depth") if name in study.coords]
+    labels = distinct_labels(
+        study["condition"].values.astype(str).tolist(),
+        study["seed"].values.tolist(),
+        per_run(study, "settings"),
+        {name: study[name].values.tolist() for name in names},
+    )
+    return study.assign_coords(condition=("run", np.array(labels, dtype=str)))
 
 
 def finished(study: xr.Dataset) -> np.ndarray:
@@ -169,8 +158,9 @@ def last_values(study: xr.Dataset, name: str, condition: str) -> np.ndarray:
 def per_run(study: xr.Dataset, name: str) -> list[str]:
     """Return what each run recorded under a name (settings, versions, ...), "" where nothing was recorded."""
     count = study.sizes["run"]
-    if name in study.variables and study[name].dims == ("run",):
-        return [str(v) for v in study[name].values]
+    if name in study.variables and study[name].dims in ((), ("run",)):
+        held = [str(v) for v in np.broadcast_to(study[name].values, count)]
+        return ["" if text == "nan" else text for text in held]  # what joining fills in for a run without it
     held = study.attrs.get(name, "")
     if isinstance(held, list | tuple | np.ndarray) and len(held) == count:
         return [str(v) for v in held]

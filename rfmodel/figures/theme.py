@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import textwrap
+import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,6 +18,7 @@ import matplotlib
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from rfmodel.figures.selection import conditions
 
@@ -26,6 +28,11 @@ Answer = TypeVar("Answer")
 WIDTH = 7.2
 DPI = 200
 INK = "#222222"
+# Tried in turn for characters that DejaVu Sans lacks, as far as they are installed.
+FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Arial Unicode MS", "Noto Sans", "Noto Emoji", "Unifont"),
+)
 NULL = "#B8B8B8"
 
 # Blue, vermilion, amber and grey differ in lightness as well as in hue, so that they stay apart without red
@@ -43,10 +50,18 @@ POWER_COLOURS = {"p0": "#0072B2", "p1": "#F0B323", "p2": "#D55E00", "p_rest": "#
 CONDITION_PALETTE = ("#332288", "#CC6677", "#117733", "#56A9D0", "#999933", "#882255", "#44AA99", "#AA4499")
 
 
+@functools.cache
+def families() -> tuple[str, ...]:
+    """Return the fonts of every figure: DejaVu Sans, then those installed that have what it lacks."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ("DejaVu Sans", *(name for name in FALLBACKS if name in installed))
+
+
 def theme() -> dict[str, Any]:
     """Return the rcParams of every figure, for `matplotlib.rc_context`."""
     return {
-        "font.family": "DejaVu Sans",
+        "font.family": list(families()),
+        "text.parse_math": False,  # a dollar in a label is a dollar
         "font.size": 8.0,
         "axes.titlesize": 8.5,
         "axes.labelsize": 8.0,
@@ -78,11 +93,16 @@ def theme() -> dict[str, Any]:
 
 
 def themed(draw: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
-    """Return a drawing function that runs under the theme, and leaves matplotlib's settings as they were."""
+    """Return a drawing function that runs under the theme, and leaves matplotlib's settings as they were.
+
+    A character that no font has is drawn as a box, without a warning: labels are the user's, and stand whole in
+    the tables.
+    """
 
     @functools.wraps(draw)
     def inside(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
-        with matplotlib.rc_context(theme()):
+        with matplotlib.rc_context(theme()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from (font|current font)", UserWarning)
             return draw(*args, **kwargs)
 
     return inside

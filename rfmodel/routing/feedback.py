@@ -85,8 +85,8 @@ class LowRank(Feedback):
         Drive Oja's rule by the one-hot labels in place of the error (Algorithm 2, output layer).
     decay : float
         lambda of eqs. 15 and 18.
-    weight : nn.Parameter, optional
-        The forward weight that "reconstruction" follows.
+    layer : nn.Module, optional
+        The layer whose weight "reconstruction" follows.
 
     Raises
     ------
@@ -111,7 +111,7 @@ class LowRank(Feedback):
         normalise: str = "max",
         use_targets: bool = False,
         decay: float = 0.0,
-        weight: nn.Parameter | None = None,
+        layer: nn.Module | None = None,
     ) -> None:
         super().__init__(geometry)
         if not 1 <= rank <= geometry.m:
@@ -122,7 +122,7 @@ class LowRank(Feedback):
         self.rank, self.learn_P, self.learn_Q = rank, learn_P, learn_Q
         self.normalise, self.use_targets, self.decay = normalise, use_targets, decay
         self.learns_from_labels = use_targets and learn_P == "oja"
-        self._follows = (weight,)  # a tuple, so that the network's weight is not registered here a second time
+        self._follows = (layer,)  # a tuple, so that the network's layer is not registered here a second time
         Q = torch.empty(geometry.weight_shape(rank)).uniform_(-1, 1, generator=generator)
         P = torch.empty(rank, geometry.m).uniform_(-1, 1, generator=generator)
         self.Q = nn.Parameter(Q * (3 * std), requires_grad=learn_Q != "fixed")
@@ -150,7 +150,7 @@ class LowRank(Feedback):
         return dQ, dP
 
     def _reconstruction(self, share: float, Q: Tensor, P: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        W = self._follows[0].detach().flatten(1)
+        W = self._follows[0].weight.detach().flatten(1)
         dQ, dP = plasticity.reconstruction(Q.flatten(1), P, W)
         dQ = share * (dQ.reshape(Q.shape) + self.decay * Q) if self.learn_Q == "reconstruction" else None
         return dQ, (share * (dP + self.decay * P) if self.learn_P == "reconstruction" else None)

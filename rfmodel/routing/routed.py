@@ -160,7 +160,7 @@ class Routed(nn.Module):
     def _open(self, images: Tensor, labels: Tensor | None, cutting: bool) -> Iterator[dict[Port, Tensor]]:
         wiring = self._wiring
         wiring.live, wiring.cutting = {}, cutting
-        wiring.weight = 1 / len(images) if self.loss_weight is None else self.loss_weight
+        wiring.weight = 1 / max(len(images), 1) if self.loss_weight is None else self.loss_weight
         wiring.labels = None if labels is None else nn.functional.one_hot(labels, self.classes).to(torch.float32)
         try:
             yield wiring.live

@@ -7,7 +7,7 @@ backpropagation (activations, pooling, normalisation, and every layer that no ru
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -34,18 +34,21 @@ class Plan:
         1 / sqrt(3 fan), the law of torch's default initialisation for the error that B adds up.
     generator : torch.Generator
         Drawn from (seed, edge).
-    weight : nn.Parameter or None
-        The forward weight that the edge runs against; None unless the edge is reciprocal.
+    layer : nn.Module or None
+        The layer whose weight the edge runs against; None unless the edge is reciprocal.
     classes : int
         Size of the network's output.
+    from_output : bool
+        Whether the edge reads the output's own error.
     """
 
     edge: Edge
     geometry: Geometry
     std: float
     generator: torch.Generator
-    weight: nn.Parameter | None
+    layer: nn.Module | None
     classes: int
+    from_output: bool
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ def normative(rank: int, decay: float = 0.0, scale: float = 1.0) -> Rule:
     """Normative LDFA: B = QP along each layer, Q and P descending ||QP - W^T||^2 (eqs. 8, 14, Algorithm 1)."""
     _whole_rank("ldfa_normative", rank)
     _positive("ldfa_normative", "scale", scale)
+    _decay("ldfa_normative", decay)
 
     def feedback(plan: Plan) -> Feedback:
         return LowRank(
@@ -169,7 +173,7 @@ def normative(rank: int, decay: float = 0.0, scale: float = 1.0) -> Rule:
             learn_P="reconstruction",
             learn_Q="reconstruction",
             decay=decay,
-            weight=plan.weight,
+            layer=plan.layer,
         )
 
     return Rule("ldfa_normative", layerwise, feedback)
@@ -180,12 +184,15 @@ def _local(
 ) -> Callable[[Plan], Feedback]:
     _whole_rank(name, rank)
     _positive(name, "scale", scale)
+    _decay(name, decay)
+    if not isinstance(use_targets, bool):
+        raise InputError(f"use_targets {use_targets!r} of rule '{name}' is no choice; use true or false")
     one_of(f"option q of rule '{name}':", q, ("fixed", "hebbian"))
     one_of(f"option p of rule '{name}':", p, ("fixed", "oja"))
     one_of(f"option normalise of rule '{name}':", normalise, ("max", "none", "std"))
 
     def feedback(plan: Plan) -> Feedback:
-        if use_targets and plan.geometry.m != plan.classes:
+        if use_targets and not plan.from_output:
             raise InputError(
                 f"use_targets on '{plan.edge}': labels drive P only where the error is the output's "
                 f"({plan.classes} classes), and here it has {plan.geometry.m} channels; name the output layer"
@@ -213,6 +220,11 @@ def _whole_rank(name: str, rank: object) -> None:
 def _positive(name: str, option: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         raise InputError(f"{option} {value!r} of rule '{name}' is impossible; use a number above 0")
+
+
+def _decay(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise InputError(f"decay {value!r} of rule '{name}' is impossible; use 0 or a small positive number")
 
 
 def _possible(rank: int, plan: Plan) -> int:
@@ -246,10 +258,10 @@ def lay(record: Trace, rules: Mapping[str, Rule], seed: int = 0) -> dict[Edge, F
     """
     taken: dict[str, str] = {}
     edges: dict[Edge, Feedback] = {}
-    for pattern in sorted(rules, key=lambda text: any(mark in text for mark in "*?[")):
+    for pattern in sorted(rules, key=_is_glob):
         try:
             sites = _claim(record, pattern, taken)
-            for edge in rules[pattern].routing(record, sites):
+            for edge in _reachable(record, pattern, rules[pattern].routing(record, sites)):
                 check(edge, record)
                 edges[edge] = rules[pattern].feedback(_plan(edge, record, seed))
         except InputError as error:
@@ -257,9 +269,22 @@ def lay(record: Trace, rules: Mapping[str, Rule], seed: int = 0) -> dict[Edge, F
     return edges
 
 
+def _reachable(record: Trace, pattern: str, edges: Sequence[Edge]) -> list[Edge]:
+    """A glob stands for the sites before its source: those at or after it learn by backpropagation (appendix C.3)."""
+    if not _is_glob(pattern):
+        return list(edges)
+    before = [edge for edge in edges if record.firing(edge.target).when < record.firing(edge.source).when]
+    if edges and not before:
+        raise InputError(f"no site lies before the source '{edges[0].source}'; name a later source")
+    return before
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(mark in pattern for mark in "*?[")
+
+
 def _claim(record: Trace, pattern: str, taken: dict[str, str]) -> list[str]:
-    is_glob = any(mark in pattern for mark in "*?[")
-    sites = [site for site in sites_of(record, pattern) if not (is_glob and site in taken)]
+    sites = [site for site in sites_of(record, pattern) if not (_is_glob(pattern) and site in taken)]
     for site in sites:
         if site in taken:
             raise InputError(f"site '{site}' is named by \"{taken[site]}\" too; keep one of the two")
@@ -269,9 +294,10 @@ def _claim(record: Trace, pattern: str, taken: dict[str, str]) -> list[str]:
 
 def _plan(edge: Edge, record: Trace, seed: int) -> Plan:
     geometry = geometry_of(edge, record)
-    weight = record.layer(edge.target.module).weight if edge.is_reciprocal else None
+    layer = record.layer(edge.target.module) if edge.is_reciprocal else None
     std = 1 / sqrt(3 * geometry.fan)
-    if weight is not None and not weight.is_meta:
-        std = float(weight.detach().std())
+    if layer is not None and layer.weight.numel() > 1 and not layer.weight.is_meta:
+        std = float(layer.weight.detach().std())
     classes = record.shape(Port("", "output"))[-1]
-    return Plan(edge, geometry, std, generator_for(seed, str(edge)), weight, classes)
+    output = edge.source in (Port("", "output"), Port(record.weighted[-1], "output"))
+    return Plan(edge, geometry, std, generator_for(seed, str(edge)), layer, classes, output and geometry.m == classes)

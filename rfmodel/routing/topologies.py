@@ -46,10 +46,10 @@ def _origin(record: Trace, source: str) -> Port:
             raise InputError("source 'penultimate' asked of a network with one weighted layer; use 'output'")
         return Port(record.weighted[-2], "output")
     names = [name for name, _ in record.network.named_modules() if name]
-    if source not in names:
+    if not isinstance(source, str) or source not in names:
         raise InputError(
             f"source '{source}' is not in the network: use output, penultimate or a module's name"
-            f"{nearest(source, ['output', 'penultimate', *names])}"
+            f"{nearest(str(source), ['output', 'penultimate', *names])}"
         )
     return Port(source, "output")
 

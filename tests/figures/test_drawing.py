@@ -1,5 +1,7 @@
 """Figures draw what the study holds: counts, order, colours, sizes of text."""
 
+import warnings
+
 import matplotlib
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from matplotlib.text import Text
 from rfmodel import figures
 from rfmodel.figures import galleries, learning, rows, tuning
 from rfmodel.figures.selection import KINDS
-from rfmodel.figures.theme import KIND_COLOURS, wrapped
+from rfmodel.figures.theme import KIND_COLOURS, themed, wrapped
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +188,34 @@ def test_single_seed_is_said_to_have_intervals_over_units_only():
     captions = {plate.name: plate.caption for plate in figures.plates(study)}
     assert "one finished run: the interval is over its units only" in captions["p0-retina.conv2"]
     assert "there is no interval" in captions["accuracy"]
+
+
+def test_fractions_say_how_the_interval_of_none_and_of_all_is_made(study):
+    captions = {plate.name: plate.caption for plate in figures.plates(study, galleries=1)}
+    for name in ("accuracy", "classes-retina.conv2"):
+        assert "fraction is 0 or 1" in captions[name] and "Clopper and Pearson" in captions[name]
+
+
+def test_labels_that_no_font_has_are_drawn_without_a_warning():
+    study = make_study(("BP, wide", "LDFA r=2"), seeds=1)
+    foreign = [{"BP, wide": "逆伝播 \U00013000"}.get(label, label) for label in study["condition"].values.tolist()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for plate in figures.plates(study.assign_coords(condition=("run", foreign))):
+            figures.png(plate.figure)
+
+
+def test_other_warnings_are_not_silenced():
+    @themed
+    def draw():
+        warnings.warn("another", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="another"):
+        draw()
+
+
+def test_dollars_in_a_label_are_drawn_as_they_are():
+    study = make_study(("BP, wide",), seeds=1)
+    priced = study.assign_coords(condition=("run", [r"$\frac$"]))
+    for plate in figures.plates(priced):
+        assert figures.png(plate.figure)

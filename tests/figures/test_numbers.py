@@ -48,6 +48,25 @@ def test_interval_of_equal_units_is_their_value():
     assert intervals.over_units(np.full(8, 0.25), np.repeat([0, 1], 4)) == (0.25, 0.25, 0.25)
 
 
+@pytest.mark.parametrize(("members", "span"), [(0, (0.0, 1 - 0.025**0.1)), (10, (0.025**0.1, 1.0))])
+def test_fraction_of_none_or_all_has_clopper_and_pearsons_interval(members, span):
+    found = intervals.fraction(np.arange(10) < members, np.repeat([0, 1], 5))
+    np.testing.assert_allclose(found, (members / 10, *span))
+    exact = stats.binomtest(members, 10).proportion_ci(0.95, "exact")
+    np.testing.assert_allclose(found[1:], (exact.low, exact.high))
+
+
+def test_fraction_between_has_the_bootstraps_interval():
+    members, runs = np.arange(10) < 4, np.repeat([0, 1], 5)
+    assert intervals.fraction(members, runs) == intervals.over_units(members.astype(float), runs, np.mean)
+    assert np.isnan(intervals.fraction(np.empty(0, bool), np.empty(0, int))).all()
+
+
+def test_class_that_no_unit_has_keeps_an_interval_in_the_table(study):
+    row = next(r for r in numbers(study.assign(kind=study["kind"].where(study["kind"] != "oriented", "mixed"))))
+    assert row.estimates["oriented_fraction"] == pytest.approx((0, 0, 1 - 0.025 ** (1 / row.units)))
+
+
 def test_null_band_holds_the_central_ninety_five_percent():
     low, high = intervals.null_band(np.linspace(0, 1, 1001))
     np.testing.assert_allclose([low, high], [0.025, 0.975])

@@ -1,12 +1,14 @@
 """What a figure shows: ragged studies, dead units, labels that tell conditions apart."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
 from figures.synthetic import RECIPE, make_run, make_study
 
 from rfmodel.errors import InputError
-from rfmodel.figures import selection
+from rfmodel.figures import labels, selection
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,77 @@ def test_sweep_under_one_label_is_told_apart_by_what_varies():
     assert selection.conditions(swept) == ["BP, bottleneck 32", "BP, bottleneck 4"]
 
 
+def changed(study, *rows, **train):
+    """Return the study with training settings of some runs changed."""
+    texts = study["settings"].values.astype(object)
+    for row in rows:
+        settings = json.loads(texts[row])
+        settings["train"] |= train
+        texts[row] = json.dumps(settings)
+    return study.assign_coords(settings=("run", texts.astype(str)))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return make_study(("BP, wide",), seeds=2)
+
+
+def test_runs_of_one_label_and_seed_with_other_settings_are_not_pooled(pair):
+    again = xr.concat([pair, changed(pair, 0, 1, epochs=2)], "run")
+    assert selection.conditions(selection.tidied(again)) == ["BP, wide (train.epochs 8)", "BP, wide (train.epochs 2)"]
+
+
+def test_runs_of_different_seeds_with_other_settings_are_not_pooled(pair):
+    tidy = selection.tidied(changed(pair, 1, step=0.5, optimiser="sgd"))
+    expected = [
+        "BP, wide (train.optimiser rmsprop, train.step 0.0004)",
+        "BP, wide (train.optimiser sgd, train.step 0.5)",
+    ]
+    assert selection.conditions(tidy) == expected
+    assert selection.pooled(tidy, "status", expected[1], "retina.conv2")[0].size == 32
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_condition(pair):
+    assert selection.conditions(selection.tidied(pair)) == ["BP, wide"]
+    assert selection.conditions(selection.tidied(pair.drop_vars("settings"))) == ["BP, wide"]
+
+
+def test_conditions_with_labels_of_their_own_keep_them_whatever_their_settings(study):
+    assert selection.conditions(selection.tidied(study)) == list(RECIPE)
+
+
+def test_sweep_across_which_another_setting_differs_names_both():
+    study = make_study(("BP, wide", "BP, bottleneck 4"), seeds=1)
+    one = changed(study.assign_coords(condition=("run", ["BP"] * 2)), 1, epochs=2)
+    assert selection.conditions(selection.tidied(one)) == [
+        "BP, bottleneck 32 (train.epochs 8)",
+        "BP, bottleneck 4 (train.epochs 2)",
+    ]
+
+
+def test_sweep_without_settings_is_told_apart_by_its_coordinates():
+    study = make_study(("BP, wide", "BP, bottleneck 4"), seeds=2).drop_vars("settings")
+    swept = selection.tidied(study.assign_coords(condition=("run", ["BP"] * 4)))
+    assert selection.conditions(swept) == ["BP, bottleneck 32", "BP, bottleneck 4"]
+
+
+def test_different_settings_never_share_a_label():
+    rules = ({}, {"a": {"name": "ldfa", "rank": 2}}, {"a": {"name": "ldfa", "rank": 2, "q": "hebbian"}})
+    rules += ({"a": {"rank": 2}, "b": {"rank": 4}}, {"a": {"rank": 2}, "b": {"rank": 8}})
+    ranks = [np.nan, 2.0, 2.0, np.nan, np.nan]
+    names = ["bp", "ldfa", "ldfa", "ldfa", "ldfa"]
+    texts = [json.dumps({"seed": seed, "rules": rule}) for rule in rules for seed in (0, 1)]
+    places = {"rank": np.repeat(ranks, 2), "rule": np.repeat(names, 2)}
+    found = labels.distinct_labels(["A"] * 10, [0, 1] * 5, texts, places)
+    assert found[::2] == found[1::2]
+    assert len(set(found)) == 5
+
+
+def test_settings_that_are_no_json_still_tell_conditions_apart(pair):
+    odd = pair.assign_coords(settings=("run", ["one", "two"]))
+    assert len(selection.conditions(selection.tidied(odd))) == 2
+
+
 def test_coordinates_that_all_runs_share_are_spread_over_the_runs():
     study = make_study(("BP, wide",), seeds=2)
     shared = study.drop_vars("condition").assign_coords(condition="BP, wide", depth=2)
@@ -89,3 +162,5 @@ def test_what_runs_recorded_is_read_from_variables_and_attributes():
     assert selection.per_run(study, "commit") == ["0123abc"] * 2
     assert selection.per_run(study.assign_attrs(null="white"), "null") == ["white"] * 2
     assert selection.per_run(study, "nowhere") == ["", ""]
+    assert selection.per_run(study.assign(level=0.5), "level") == ["0.5", "0.5"]
+    assert selection.per_run(study.assign(level=("run", [np.nan, 0.5])), "level") == ["", "0.5"]

@@ -181,6 +181,8 @@ def test_oja_with_decay_has_the_fixed_point_of_its_equation():
 def test_normative_feedback_reaches_the_eckart_young_error():
     torch.manual_seed(0)
     W = torch.randn(6, 9).double()
+    linear = nn.Linear(9, 6).double()
+    linear.weight = nn.Parameter(W)
     feedback = LowRank(
         Linear(6, 9),
         0.3,
@@ -188,7 +190,7 @@ def test_normative_feedback_reaches_the_eckart_young_error():
         rank=3,
         learn_P="reconstruction",
         learn_Q="reconstruction",
-        weight=nn.Parameter(W),
+        layer=linear,
     ).double()
     delta, h = torch.randn(4, 6).double(), torch.randn(4, 9).double()
     for _ in range(20000):
@@ -225,6 +227,37 @@ def test_feedback_of_a_site_does_not_depend_on_the_other_sites():
     key = next(iter(alone.feedback))
     assert torch.equal(alone.feedback[key].B, among.feedback[key].B)
     assert not torch.equal(alone.feedback[key].B, routed(retina(), everywhere("fa"), images, seed=1).feedback[key].B)
+
+
+def test_penultimate_broadcast_reaches_all_earlier_sites_and_leaves_the_last_layer_to_backpropagation():
+    images, labels = batch((1, 6, 6), 5)
+    model = routed(retina(), everywhere("dldfa", rank=2, source="penultimate"), images)
+    assert [edge.target.module for edge in model.edges] == ["retina.conv2", "vvs.conv1", "vvs.conv2", "head.dense"]
+    true = gradients(retina(), images, labels=labels)
+    found = gradients(model, images, labels=labels)
+    assert all(torch.equal(found[n], true[n]) for n in true if n.startswith("head"))
+
+
+@pytest.mark.parametrize("name", ["fa", "ldfa", "ldfa_normative"])
+def test_a_layer_of_one_weight_has_finite_feedback(name):
+    network = nn.Sequential(nn.Linear(2, 1), nn.Tanh(), nn.Linear(1, 1), nn.Tanh(), nn.Linear(1, 2))
+    model = routed(network, into("2", name, **({} if name == "fa" else {"rank": 1})), torch.zeros(2, 2))
+    assert all(p.isfinite().all() for p in model.feedback.parameters())
+
+
+def test_normative_feedback_follows_weights_that_are_replaced():
+    network = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
+    model = routed(network, into("2", "ldfa_normative", rank=2), torch.zeros(2, 2))
+    state = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    images, labels = torch.randn(4, 2).double(), torch.tensor([0, 1, 0, 1])
+    CROSS_ENTROPY(model(images, labels), labels).backward()
+    assert all(not p.grad.any() for p in model.feedback_parameters())  # at Q = P = W = 0 the rule stands still
+
+
+def test_an_empty_batch_passes():
+    model = routed(perceptron(), everywhere("fa"), torch.zeros(2, 7).double())
+    assert model(torch.zeros(0, 7).double()).shape == (0, 3)
 
 
 def test_labels_drive_the_projection_where_targets_are_used():

@@ -1,0 +1,53 @@
+"""What the README shows runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from studies import TINY
+
+from rfmodel import protocols, settings, study
+from rfmodel.routing import RULES
+
+TEXT = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_python_blocks_run_in_order(tmp_path, monkeypatch):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    study.run_study(protocols.load(path, ["train.epochs=0"], ["seed=0"]), tmp_path / "runs" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    try:
+        for block in blocks("python"):
+            exec(compile(block, "README.md", "exec"), space)
+        assert space["kinds"].sizes["unit"] == 8
+        assert [str(edge) for edge in space["routed"].edges] == ["vvs.conv2.output->retina.conv2.input"]
+    finally:
+        RULES.pop("skip_retina", None)
+
+
+@pytest.mark.parametrize("line", "".join(blocks("toml")).strip().splitlines())
+def test_each_line_of_rules_is_valid(line):
+    rules = settings.Settings.model_validate(tomllib.loads(line)).rules
+    assert {rule.name for rule in rules.values()} <= set(RULES)
+
+
+def test_every_rule_and_protocol_is_described():
+    for name in (*RULES, *protocols.names()):
+        assert f"`{name}`" in TEXT
+
+
+def test_commands_exist():
+    from rfmodel.cli import app
+
+    known = {c.name or c.callback.__name__ for c in app.registered_commands} | {g.name for g in app.registered_groups}
+    used = {line.split()[1] for line in "".join(blocks("sh")).splitlines() if line.startswith("rfmodel ")}
+    assert used <= known

@@ -146,15 +146,19 @@ def report(
 ) -> None:
     """Write one self-contained HTML page and its figures for a study."""
     from rfmodel import store
-    from rfmodel.report import write_report
+    from rfmodel.progress import drawing
 
-    study = store.open_study(folder)
-    page = write_report(
-        study,
-        out or folder / "report",
-        title=title or store.title(folder),
-        protocol=store.protocol_text(folder),
-    )
+    with drawing() as progress:
+        from rfmodel.report import write_report
+
+        study = store.open_study(folder)
+        page = write_report(
+            study,
+            out or folder / "report",
+            title=title or store.title(folder),
+            protocol=store.protocol_text(folder),
+            progress=progress,
+        )
     typer.echo(f"report of {study.sizes['run']} runs: {page}")
 
 

@@ -115,9 +115,19 @@ def _became(outcome: Outcome) -> str:
 
 
 @contextmanager
-def transfer(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a download; yields the callback of (bytes so far, bytes in all)."""
+def transfer(name: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show a download; yields the callback of (what, bytes so far, bytes in all)."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=plain_console()) as bars:
         task = bars.add_task(name, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        yield lambda what, done, total: bars.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def drawing() -> Iterator[Callable[[str], None]]:
+    """Show which figure of a report is being drawn; yields the callback of (title)."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    console = plain_console()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+        task = bars.add_task("reading the study", total=None)
+        yield lambda title: bars.update(task, description=f"drawing: {title}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -33,7 +33,13 @@ HEADINGS = {
 }
 
 
-def write_report(study: xr.Dataset, folder: Path, title: str | None = None, protocol: str | None = None) -> Path:
+def write_report(
+    study: xr.Dataset,
+    folder: Path,
+    title: str | None = None,
+    protocol: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
     """Write a study's report, `report.html`, with its figures and `numbers.csv` beside it.
 
     Parameters
@@ -46,6 +52,8 @@ def write_report(study: xr.Dataset, folder: Path, title: str | None = None, prot
         Heading of the page.
     protocol : str, optional
         The protocol's name, or its text, which is then kept on the page.
+    progress : callable of (title), optional
+        Told of each figure as it is drawn.
 
     Returns
     -------
@@ -68,6 +76,8 @@ def write_report(study: xr.Dataset, folder: Path, title: str | None = None, prot
     rows = figures.numbers(study)
     sections: dict[str, list[str]] = {}
     for plate in figures.plates(study):
+        if progress is not None:
+            progress(plate.title)
         data = figures.png(plate.figure)
         write_aside(folder / f"{plate.name}.png", lambda path, data=data: path.write_bytes(data))
         sections.setdefault(plate.section, []).append(_figure(plate, data))

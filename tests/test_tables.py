@@ -77,7 +77,7 @@ def test_progress_bars_of_a_terminal_show_labels_as_they_are(nasty, tmp_path, mo
     with progress.StudyProgress(nasty, tmp_path) as shown:
         shown.started(nasty.runs[0], 2, 10)
     with progress.transfer("set [/b]") as told:
-        told(1, 2)
+        told("set [/b]", 1, 2)
     assert f"{LABEL}, seed 0" in stream.getvalue()
     assert "set [/b]" in stream.getvalue()
 
@@ -163,3 +163,18 @@ def test_runs_of_one_label_with_other_settings_are_listed_apart(finished, tmp_pa
     out = capsys.readouterr().out
     assert "(train.optimiser.learning_rate 0.001)" in out
     assert "(train.optimiser.learning_rate 0.5)" in out
+
+
+def test_a_download_is_shown_by_what_it_fetches():
+    from rfmodel.progress import transfer
+
+    with transfer("cifar10") as progress:
+        progress("cifar-10-python.tar.gz", 1, None)
+        progress("cifar-10-python.tar.gz", 2, 2)
+
+
+def test_drawing_names_each_figure():
+    from rfmodel.progress import drawing
+
+    with drawing() as progress:
+        progress("Receptive fields [/b]")

@@ -109,6 +109,27 @@ def test_direct_low_rank_feedback_from_the_output_with_identity_projection_is_di
     )
 
 
+@pytest.mark.parametrize(("name", "options"), [("dfa", {}), ("dldfa", {"rank": 2})])
+def test_an_error_delivered_from_the_output_into_a_feature_map_varies_over_space(name, options):
+    images, labels = batch((1, 6, 6), 5)
+    model = routed(retina(), into("retina", name, **options), images)
+    (delta,) = model.teaching_signals(images, labels).values()
+    within = delta.var(dim=(2, 3)).mean()
+    assert within > 0.5 * delta.var()  # a repeated error has none
+
+
+def test_feature_maps_of_whole_multiples_are_joined_by_a_strided_map():
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(4, 5, 3, padding=1),
+        nn.Flatten(), nn.Linear(5 * 9, 2),
+    )  # fmt: skip
+    model = routed(network.double(), into("1", "dldfa", rank=2, source="3"), torch.zeros(2, 1, 6, 6).double())
+    (feedback,) = model.feedback.values()
+    assert feedback.geometry.stride == (2, 2)
+    (delta,) = model.teaching_signals(torch.randn(4, 1, 6, 6).double(), torch.tensor([0, 1, 0, 1])).values()
+    assert delta.shape == (4, 3, 6, 6)
+
+
 def test_convolutional_feedback_is_the_transpose_of_the_convolution_matrix():
     torch.manual_seed(0)
     geometry = Convolution(4, 3, (3, 3), (1, 1), (1, 1), (1, 1))

@@ -12,6 +12,7 @@ from pathlib import Path
 from rfmodel import figures, store
 
 RESULTS = Path(__file__).parent / "results"
+READING = "\n## Reading\n"
 SHOWN = ("p0", "p1", "p2", "p_rest", "anisotropy", "osi", "gosi", "centre_surround_fraction", "oriented_fraction")
 
 
@@ -25,7 +26,10 @@ def main(folder: str, name: str, command: str) -> None:
             (RESULTS / f"{name}_{kind}.png").write_bytes(figures.png(plate.figure))
     rows = figures.numbers(study)
     (RESULTS / f"{name}.csv").write_text(figures.numbers_csv(rows), encoding="utf-8")
-    (RESULTS / f"{name}.md").write_text(page(study, rows, name, command), encoding="utf-8")
+    path = RESULTS / f"{name}.md"
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    reading = before[before.index(READING) :] if READING in before else ""  # what a person wrote stays
+    path.write_text(page(study, rows, name, command) + reading, encoding="utf-8")
 
 
 def page(study, rows, name: str, command: str) -> str:

@@ -7,63 +7,19 @@ resolved settings, so that running a protocol again does only what is missing.
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import itertools
-import json
 import os
-import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
-from pydantic import ValidationError
-
 from rfmodel.errors import InputError, nearest
+from rfmodel.expansion import TOP, expand, refuse_shared_labels, refuse_twins
+from rfmodel.runs import Run, select
 from rfmodel.settings import Settings
 
-SHORT = {"bottleneck": "network", "depth": "network", "width": "network", "kernel": "network"}
-EXAMPLE = 'rules.retina = {name = "ldfa"}'
-TOP = ("title", "description", "source", "published", "axes", "conditions")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training: its settings, its condition, where it stands on the axes, and its condition's place in the file."""
-
-    condition: str
-    settings: Settings
-    axes: Mapping[str, Any]
-    position: int = 0
-
-    @property
-    def identity(self) -> str:
-        """Hash of the resolved settings, 12 hexadecimal digits."""
-        text = json.dumps(self.settings.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @property
-    def name(self) -> str:
-        """A readable file name: condition, seed and identity."""
-        slug = re.sub(r"[^a-z0-9]+", "-", self.condition.lower()).strip("-")
-        return f"{slug[:60]}_seed{self.settings.seed}_{self.identity}"
-
-    @property
-    def coordinates(self) -> dict[str, Any]:
-        """Where the run stands in a study: condition, rule, rank, bottleneck, depth, seed."""
-        rules = self.settings.rules
-        ranks = {rule.options["rank"] for rule in rules.values() if "rank" in rule.options}
-        return {
-            "condition": self.condition,
-            "rule": "+".join(dict.fromkeys(rule.name for rule in rules.values())) or "bp",
-            "rank": float(next(iter(ranks))) if len(ranks) == 1 else float("nan"),
-            "bottleneck": self.settings.network.bottleneck,
-            "depth": self.settings.network.depth,
-            "seed": self.settings.seed,
-        }
+__all__ = ["Protocol", "Run", "find", "folder", "load", "names", "select"]
 
 
 @dataclass(frozen=True)
@@ -140,9 +96,9 @@ def load(name: str | os.PathLike[str], overrides: Sequence[str] = (), only: Sequ
             raw.setdefault("axes", {})[key.removeprefix("axes.")] = value
         else:
             forced[key] = value
-    runs = select(list(_expand(path.name, raw, forced, only)), only)
-    _refuse_twins(path.name, runs)
-    _refuse_shared_labels(path.name, runs)
+    runs = select(list(expand(path.name, raw, forced, only)), only)
+    refuse_twins(path.name, runs)
+    refuse_shared_labels(path.name, runs)
     return Protocol(
         path.stem,
         str(raw.get("title", path.stem)),
@@ -178,231 +134,3 @@ def _assignment(text: str, option: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"x = {value}")["x"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
-
-
-def _expand(file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequence[str]) -> Iterator[Run]:
-    base = {key: value for key, value in raw.items() if key not in TOP}
-    wanted = [text.partition("=")[2].strip() for text in only if text.partition("=")[0].strip() == "condition"]
-    conditions = raw.get("conditions", [{}])
-    trees = [_merge(base, _own(file, condition)) for condition in conditions]
-    _refuse_idle_rank(file, raw, forced, conditions, trees)
-    for position, (condition, merged) in enumerate(zip(conditions, trees, strict=True)):
-        ranked = bool(_ranked(merged))
-        axes = {**_axes(file, "axes", raw.get("axes", {})), **_axes(file, "conditions.axes", condition.get("axes", {}))}
-        # A rank stands only where a rule has one: elsewhere the axis does not exist.
-        axes = {key: values for key, values in axes.items() if key != "rank" or ranked}
-        for values in itertools.product(*axes.values()):
-            point = {key: forced.get(key, value) for key, value in zip(axes, values, strict=True)}
-            label = _label(file, str(condition.get("name", "")), point | forced, axes)
-            if not all(_pattern(text).fullmatch(label) for text in wanted):
-                continue
-            tree = copy.deepcopy(merged)
-            for key, value in (point | forced).items():
-                _put(file, tree, key, value)
-            yield Run(label, _settings(file, tree, axes), point, position)
-
-
-def _refuse_idle_rank(
-    file: str,
-    raw: Mapping[str, Any],
-    forced: Mapping[str, Any],
-    conditions: Sequence[Mapping],
-    trees: Sequence[Mapping],
-) -> None:
-    ranked = [bool(_ranked(tree)) for tree in trees]
-    own = any(
-        "rank" in _axes(file, "conditions.axes", c.get("axes", {})) and not r
-        for c, r in zip(conditions, ranked, strict=True)
-    )
-    common = "rank" in forced or "rank" in _axes(file, "axes", raw.get("axes", {}))
-    if own or (common and not any(ranked)):
-        raise InputError(f"{file}: axis 'rank' needs a rule written as a table, as in {EXAMPLE}")
-
-
-def _own(file: str, condition: Mapping[str, Any]) -> dict[str, Any]:
-    known = ["name", "axes", *Settings.model_fields]
-    for key in condition:
-        if key not in known:
-            raise InputError(
-                f"{file}: key 'conditions.{key}' is unknown: known are {', '.join(known)}{nearest(key, known)}"
-            )
-    return {key: value for key, value in condition.items() if key not in ("name", "axes")}
-
-
-def _axes(file: str, where: str, axes: Any) -> dict[str, list[Any]]:
-    if not isinstance(axes, dict):
-        raise InputError(f"{file}: {where} must be a table of lists, as in seed = [0, 1, 2]")
-    for key, values in axes.items():
-        if not isinstance(values, list) or not values:
-            raise InputError(f"{file}: axis '{where}.{key}' is {values!r}; it needs a list with at least one value")
-    return axes
-
-
-def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(dict(base))
-    for key, value in own.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and key != "rules"
-        merged[key] = _merge(merged[key], value) if both else copy.deepcopy(value)
-    return merged
-
-
-def _put(file: str, tree: dict[str, Any], key: str, value: Any) -> None:
-    if key == "rank":
-        for rule in _ranked(tree):
-            rule["rank"] = value
-        return
-    *tables, leaf = _path(file, key)
-    for table in tables:
-        tree = tree.setdefault(table, {})
-        if not isinstance(tree, dict):
-            raise InputError(f"{file}: '{key}' cannot be set: '{table}' is not a table")
-    tree[leaf] = copy.deepcopy(value)
-
-
-def _path(file: str, key: str) -> list[str]:
-    """Return the parts of a dotted TOML key; quoted parts, as in rules."vvs.*", may hold dots."""
-    if key in SHORT:
-        return [SHORT[key], key]
-    if key == "rule":
-        return ["rules"]
-    try:
-        tree, parts = tomllib.loads(f"{key} = 0"), []
-    except tomllib.TOMLDecodeError:
-        raise InputError(f"{file}: '{key}' is no key; write dotted keys, with quotes where a part holds dots") from None
-    while isinstance(tree, dict):
-        part, tree = next(iter(tree.items()))
-        parts.append(part)
-    return parts
-
-
-def _ranked(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rules of a tree of settings that are tables, and so may have a rank."""
-    rules = tree.get("rules", {})
-    rules = {"*": rules} if isinstance(rules, dict) and isinstance(rules.get("name"), str) else rules
-    found = rules.values() if isinstance(rules, dict) else ()
-    return [rule for rule in found if isinstance(rule, dict) and rule.get("name") != "bp"]
-
-
-def _settings(file: str, tree: dict[str, Any], axes: Mapping[str, Any]) -> Settings:
-    try:
-        # As JSON, in which types are strict and an array may still be a tuple.
-        return Settings.model_validate_json(json.dumps(_inherited(tree)), strict=True)
-    except TypeError as error:
-        raise InputError(f"{file}: {error}; use numbers, strings, booleans, lists and tables") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: {_explain(f'axes.{key}' if key in axes else key, first)}") from None
-
-
-def _inherited(tree: dict[str, Any]) -> dict[str, Any]:
-    """What `train.feedback` leaves open is as in `train.optimiser`, but for the decay, which is the rule's own."""
-    train = tree.get("train", {})
-    forward, feedback = (train.get(k) if isinstance(train, dict) else None for k in ("optimiser", "feedback"))
-    if not isinstance(forward, dict) or not isinstance(feedback, dict):
-        return tree
-    kept = {key: value for key, value in forward.items() if key != "weight_decay"}
-    if feedback.get("name", forward.get("name")) != forward.get("name"):
-        kept.pop("options", None)
-    if "schedule" in feedback:
-        kept.pop("gamma", None)
-    return {**tree, "train": {**train, "feedback": {**kept, **feedback}}}
-
-
-def _explain(key: str, error: Mapping[str, Any]) -> str:
-    if error["type"] != "extra_forbidden":
-        found = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
-        reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        return f"key '{key}'{found}: {reason}"
-    model: Any = Settings
-    for part in error["loc"][:-1]:
-        model = model.model_fields[part].annotation if part in model.model_fields else model
-        model = model if hasattr(model, "model_fields") else Settings
-    known = list(model.model_fields)
-    return f"key '{key}' is unknown: known there are {', '.join(known)}{nearest(str(error['loc'][-1]), known)}"
-
-
-def _label(file: str, name: str, values: Mapping[str, Any], axes: Mapping[str, Any]) -> str:
-    short = {key.rpartition(".")[2]: value for key, value in values.items()}
-    told = [part for _, part, _, _ in _fields(file, name) if part]
-    if missing := [part for part in told if part not in short]:
-        raise InputError(f"{file}: condition name '{name}' asks for '{missing[0]}', which is no axis of it")
-    label = name.format(**short)
-    # An axis that the name leaves out is added, so that no two points share a label.
-    untold = [key for key in axes if key != "seed" and key.rpartition(".")[2] not in told]
-    parts = [label] if label else []
-    return ", ".join(parts + [f"{key.rpartition('.')[2]} {_short(values[key])}" for key in untold]) or "all"
-
-
-def _fields(file: str, name: str) -> list[tuple]:
-    try:
-        fields = list(Formatter().parse(name))
-        if any(field and not field.isidentifier() for _, field, _, _ in fields):
-            raise ValueError("use an axis in braces, as in {rank}")
-    except ValueError as error:
-        raise InputError(f"{file}: condition name '{name}' cannot be read: {error}") from None
-    return fields
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _refuse_twins(file: str, runs: Sequence[Run]) -> None:
-    seen: dict[str, Run] = {}
-    for run in runs:
-        twin = seen.setdefault(run.identity, run)
-        if twin is not run:
-            raise InputError(
-                f"{file}: '{twin.condition}' and '{run.condition}' (seed {run.settings.seed}) are the same "
-                "run; drop one of the two"
-            )
-
-
-def _refuse_shared_labels(file: str, runs: Sequence[Run]) -> None:
-    seen: dict[str, Run] = {}
-    for run in runs:
-        other = seen.setdefault(run.condition, run)
-        if other.settings.model_copy(update={"seed": 0}) != run.settings.model_copy(update={"seed": 0}):
-            raise InputError(
-                f"{file}: two different conditions are called '{run.condition}'; give each [[conditions]] its own name"
-            )
-
-
-def select(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
-    """Return the runs that stand where every "axis=value" of `only` says.
-
-    Raises
-    ------
-    InputError
-        If an axis is unknown, or a value fits nothing.
-    """
-    kept = list(runs)
-    for text in only:
-        key, _ = _assignment(text, "--only")
-        value = text.partition("=")[2].strip()
-        present = {_stand(run, key) for run in runs}
-        if present <= {None} and key != "condition":
-            known = sorted({k for run in runs for k in (*run.coordinates, *run.axes)})
-            raise InputError(f"--only '{text}': '{key}' is no axis; known are {', '.join(known)}{nearest(key, known)}")
-        # A label holds commas, so that a condition is one value.
-        for part in [value] if key == "condition" else [part.strip() for part in value.split(",")]:
-            if not any(stand and _pattern(part).fullmatch(stand) for stand in present):
-                there = ", ".join(sorted({stand for stand in present if stand}))
-                raise InputError(f"--only '{text}' fits no run: '{key}' takes {there or 'other values'}")
-        parts = [value] if key == "condition" else [part.strip() for part in value.split(",")]
-        kept = [r for r in kept if any(_pattern(part).fullmatch(_stand(r, key) or "") for part in parts)]
-    if not kept:
-        raise InputError(f"--only {' '.join(only)} fits no run together; each fits some alone")
-    return kept
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(re.escape(text).replace(r"\*", ".*"))
-
-
-def _stand(run: Run, key: str) -> str | None:
-    value = run.axes.get(key, run.coordinates.get(key))
-    if value is None or value != value:
-        return None
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

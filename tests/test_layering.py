@@ -20,7 +20,7 @@ FORBIDDEN = {
     "protocols": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study"},
     "settings": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study"},
 }
-TORCHLESS = {"protocols", "settings", "symmetry", "figures", "store", "errors", "report"}
+TORCHLESS = {"protocols", "expansion", "runs", "settings", "symmetry", "figures", "store", "errors", "report"}
 
 
 def modules(name):

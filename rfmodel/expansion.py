@@ -45,7 +45,8 @@ def expand(file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequ
     conditions = raw.get("conditions", [{}])
     trees = [_merge(base, _own(file, condition)) for condition in conditions]
     _refuse_idle_rank(file, raw, forced, conditions, trees)
-    for position, (condition, merged) in enumerate(zip(conditions, trees, strict=True)):
+    labels: dict[str, int] = {}  # each label has its place, whatever is selected
+    for condition, merged in zip(conditions, trees, strict=True):
         ranked = bool(_ranked(merged))
         axes = {**_axes(file, "axes", raw.get("axes", {})), **_axes(file, "conditions.axes", condition.get("axes", {}))}
         # A rank stands only where a rule has one: elsewhere the axis does not exist.
@@ -53,6 +54,7 @@ def expand(file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequ
         for values in itertools.product(*axes.values()):
             point = {key: forced.get(key, value) for key, value in zip(axes, values, strict=True)}
             label = _label(file, str(condition.get("name", "")), point | forced, axes)
+            position = labels.setdefault(label, len(labels))
             if not all(pattern_of(text).fullmatch(label) for text in wanted):
                 continue
             tree = copy.deepcopy(merged)

@@ -205,7 +205,18 @@ def test_errors_of_the_data_name_file_and_table(tiny, tmp_path):
 def test_conditions_keep_the_order_of_the_protocol_however_they_were_run(tiny, tmp_path):
     for label in ("LDFA, r = 2", "BP, wide"):
         study.run_study(protocols.load(tiny, ["train.epochs=0"], ["seed=0", f"condition={label}"]), tmp_path)
-    assert list(store.open_study(tmp_path)["condition"].values) == ["BP, wide", "LDFA, r = 2"]
+    study.run_study(protocols.load(tiny, ["train.epochs=0", "data.options.train_per_class=30"], ["seed=0"]), tmp_path)
+    found = dict.fromkeys(store.open_study(tmp_path)["condition"].values)
+    assert list(found) == ["BP, wide", "BP, bottleneck 2", "LDFA, r = 2"]
+
+
+def test_points_of_an_axis_keep_their_order():
+    places = {run.condition: run.position for run in protocols.load("retina_feedback").runs}
+    ranks = [places[f"LDFA, r = {rank}"] for rank in (2, 4, 32)]
+    assert ranks == sorted(ranks)
+    assert len(set(places.values())) == len(places)
+    alone = protocols.load("retina_feedback", only=["condition=LDFA, r = 32"]).runs
+    assert {run.position for run in alone} == {ranks[2]}
 
 
 def test_colour_fields_are_measured_by_their_leading_pattern():

@@ -1,0 +1,151 @@
+"""What every network promises to the engine: shapes, one call a module, no rule, no device, no data type."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import rfmodel.models
+from rfmodel.models import MLP, VGG, ResNet, ViT
+
+MAKERS = {
+    "mlp": lambda **options: MLP((12, 11), batch_norm=True, **options),
+    "vgg": lambda **options: VGG(1 / 16, **options),
+    "resnet20": lambda **options: ResNet(20, **options),
+    "resnet20-B": lambda **options: ResNet(20, "B", **options),
+    "vit": lambda **options: ViT(16, 2, 4, **options),
+    "vit-q-k-v": lambda **options: ViT(16, 2, 4, fused_qkv=False, **options),
+}
+LARGE = {
+    "resnet18": lambda **options: ResNet(18, **options),
+    "resnet50": lambda **options: ResNet(50, **options),
+}
+every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+every_and_large = pytest.mark.parametrize("make", (MAKERS | LARGE).values(), ids=MAKERS | LARGE)
+
+
+@every
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize(("classes", "channels", "size"), [(10, 3, 32), (7, 1, 8)])
+def test_logits_are_batch_by_classes(make, batch, classes, channels, size):
+    network = make(classes=classes, channels=channels, size=size).eval()
+    assert network(torch.randn(batch, channels, size, size)).shape == (batch, classes)
+
+
+@every_and_large
+def test_forward_and_backward_run_on_the_meta_device(make):
+    with torch.device("meta"):
+        network = make(classes=5, size=64)
+        logits = network(torch.empty(3, 3, 64, 64))
+    assert logits.shape == (3, 5) and logits.is_meta
+    logits.sum().backward()
+    assert all(p.grad.shape == p.shape for p in network.parameters())
+
+
+@every_and_large
+def test_every_module_is_called_once_on_one_tensor_and_never_in_place(make):
+    with torch.device("meta"):
+        network, images = make(size=64), torch.empty(2, 3, 64, 64)
+    calls = Counter()
+
+    def note(name, args, output):
+        calls[name] += 1
+        assert len(args) == 1 and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor)
+
+    for name, module in network.named_modules():
+        module.register_forward_hook(lambda _, args, output, name=name: note(name, args, output))
+        assert not getattr(module, "inplace", False)
+    network(images)
+    assert calls == Counter(name for name, _ in network.named_modules())
+
+
+@every
+def test_every_parameter_gets_a_gradient_from_every_sample(make):
+    torch.manual_seed(0)
+    network = make(size=16).eval()  # in eval batch norm and dropout leave samples apart
+    images = torch.randn(3, 3, 16, 16, requires_grad=True)
+    network(images)[1].sum().backward()
+    assert images.grad[1].any() and not images.grad[0].any() and not images.grad[2].any()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@every
+def test_seed_determines_network_and_its_dropout(make):
+    def logits():
+        torch.manual_seed(3)
+        network = make(size=16)
+        return network(torch.randn(4, 3, 16, 16))
+
+    assert torch.equal(logits(), logits())
+
+
+@every
+def test_compiles_to_one_graph_that_trains_as_eager_does(make):
+    torch.manual_seed(0)
+    network = make(size=16).eval()
+    images = torch.randn(5, 3, 16, 16)
+    grads = []
+    torch.compiler.reset()  # graphs of other tests count towards the limit of recompilations
+    for run in (network, torch.compile(network, fullgraph=True, backend="aot_eager")):
+        network.zero_grad()
+        run(images).square().sum().backward()
+        grads.append([p.grad.clone() for p in network.parameters()])
+    for eager, compiled in zip(*grads, strict=True):
+        torch.testing.assert_close(compiled, eager)
+
+
+@every
+def test_training_mode_with_its_dropouts_compiles_to_one_graph(make):
+    network = make(size=16)
+    torch.compiler.reset()
+    torch.compile(network, fullgraph=True, backend="aot_eager")(torch.randn(5, 3, 16, 16)).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+@every
+def test_bf16_autocast_gives_bf16_logits_near_those_of_float32(make):
+    torch.manual_seed(0)
+    network = make(size=16).eval()
+    images = torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        exact = network(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = network(images)
+    assert rough.dtype == torch.bfloat16
+    # bf16 rounds to 2^-9; about twenty layers in a row lose a few units of that at worst
+    assert (rough - exact).norm() < 20 * 2**-9 * exact.norm()
+
+
+@every
+def test_state_loads_strictly_into_a_fresh_network(make):
+    first, second = make(size=16).eval(), make(size=16).eval()
+    second.load_state_dict(first.state_dict())
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(first(images), second(images))
+
+
+@pytest.mark.parametrize("network", [MLP, VGG, ResNet, ViT])
+def test_image_and_classes_are_keywords(network):
+    parameters = inspect.signature(network).parameters
+    assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in ("classes", "channels", "size"))
+    assert issubclass(network, nn.Module)
+
+
+@pytest.mark.parametrize("path", sorted(Path(rfmodel.models.__file__).parent.glob("*.py")), ids=lambda p: p.stem)
+def test_models_import_only_torch_and_the_errors(path):
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+    mine = {name for name in found if name.split(".")[0] not in sys.stdlib_module_names | {"torch"}}
+    allowed = {f"rfmodel.models.{p.stem}" for p in path.parent.glob("*.py")} if path.stem == "__init__" else set()
+    assert mine <= allowed | {"rfmodel.errors"}

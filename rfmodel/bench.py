@@ -97,14 +97,15 @@ def _interleaved(
 ) -> Iterator[tuple[float, float]]:
     for turn in range(repeats + 1):
         keep_freed_memory(True)
-        mine = _seconds(ours, device)
+        mine = seconds(ours, device)
         keep_freed_memory(False)  # the plain loop runs as in a process of its own
-        pair = (mine, _seconds(plain, device))
+        pair = (mine, seconds(plain, device))
         if turn:  # the first warms both up
             yield pair
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
+def seconds(work: Callable[[], object], device: str) -> float:
+    """Return how long `work` takes by the wall clock, the device's queue included."""
     begun = time.perf_counter()
     work()
     if device.startswith("cuda"):

@@ -27,6 +27,9 @@ app.add_typer(data_app, name="data")
 ProtocolName = Annotated[str, typer.Argument(help="A protocol's name, or a .toml file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: train.epochs=2.")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Select runs: seed=0, rank=2,4, condition='BP*'.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Execute the files that rules name, as in my_rules.py:my_rule.")
+]
 DataFolder = Annotated[
     Path | None, typer.Option("--data", envvar="RFMODEL_DATA", help="Folder of the published data sets.")
 ]
@@ -44,12 +47,13 @@ def run(
     data: DataFolder = None,
     device: Device = "auto",
     threads: Threads = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Run what is missing of a protocol; each finished run is kept, and a second call does only what is left."""
     from rfmodel import protocols
     from rfmodel.progress import StudyProgress
 
-    read = protocols.load(protocol, overrides or (), only or ())
+    read = protocols.load(protocol, overrides or (), only or (), allow_code=allow_code)
     folder = out or Path("runs") / read.name
     try:
         with StudyProgress(read, folder) as shown:
@@ -107,12 +111,13 @@ def validate(
     protocols_: Annotated[list[str], typer.Argument(metavar="PROTOCOL...")],
     overrides: Overrides = None,
     only: Only = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Check protocols, their networks, rules, sites and ranks, without training and without the data."""
     from rfmodel import protocols, study
 
     for name in protocols_:
-        read = protocols.load(name, overrides or (), only or ())
+        read = protocols.load(name, overrides or (), only or (), allow_code=allow_code)
         study.validate(read)
         conditions = len({r.condition for r in read.runs})
         typer.echo(f"{read.name}: {len(read.runs)} runs in {conditions} conditions can be run")
@@ -169,11 +174,13 @@ def rf(
     only: Only = None,
     method: Annotated[str, typer.Option(help="gradient, maximise or sta.")] = "gradient",
     out: Annotated[Path | None, typer.Option(help="File to write [STUDY/fields.nc].")] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Extract and measure the receptive fields of any layer from a study's kept weights."""
     from rfmodel import study
 
-    path = study.extract_again(folder, layer, method=method, only=only or (), out=out or folder / "fields.nc")
+    out = out or folder / "fields.nc"
+    path = study.extract_again(folder, layer, method=method, only=only or (), out=out, allow_code=allow_code)
     typer.echo(f"fields of {', '.join(layer)}: {path}")
 
 
@@ -201,6 +208,30 @@ def bench_fields(
 
     _device("cpu", threads)
     tables.show_rows("32 receptive fields, one call against a loop over units", bench.bench_fields(repeats=repeats))
+
+
+@bench_app.command("rules")
+def bench_rules(
+    network: Annotated[list[str] | None, typer.Option(help="vgg or vit; both by default.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help="fp32 or bf16; both by default.")] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="fa, dfa, ldfa, ldfa_normative; all by default.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 7,
+    batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = 128,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks by torch.compile.")] = False,
+    threads: Threads = None,
+    device: Device = "auto",
+) -> None:
+    """Time a training step of each learning rule against backpropagation on the same network, interleaved."""
+    from rfmodel import rule_bench, tables
+
+    where = _device(device, threads)
+    rows = [
+        row
+        for name in network or rule_bench.NETWORKS
+        for casting in precision or ("fp32", "bf16")
+        for row in rule_bench.bench_rules(name, casting, repeats, where, batch, compiled, rule or ())
+    ]
+    tables.show_rows(f"training step of each rule, time relative to backpropagation, batches of {batch}", rows)
 
 
 @data_app.command("ls")

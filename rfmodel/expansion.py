@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from rfmodel.errors import InputError, nearest
+from rfmodel.rule_files import called
 from rfmodel.runs import Run, pattern_of
 from rfmodel.settings import Settings
 
@@ -53,14 +54,15 @@ def expand(file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequ
         axes = {key: values for key, values in axes.items() if key != "rank" or ranked}
         for values in itertools.product(*axes.values()):
             point = {key: forced.get(key, value) for key, value in zip(axes, values, strict=True)}
-            label = _label(file, str(condition.get("name", "")), point | forced, axes)
+            told = {key: called(value) if isinstance(value, str) else value for key, value in (point | forced).items()}
+            label = _label(file, str(condition.get("name", "")), told, axes)
             position = labels.setdefault(label, len(labels))
             if not all(pattern_of(text).fullmatch(label) for text in wanted):
                 continue
             tree = copy.deepcopy(merged)
             for key, value in (point | forced).items():
                 _put(file, tree, key, value)
-            yield Run(label, _settings(file, tree, axes), point, position)
+            yield Run(label, _settings(file, tree, axes), {key: told[key] for key in point}, position)
 
 
 def _refuse_idle_rank(

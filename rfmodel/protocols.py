@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rfmodel.errors import InputError, nearest
 from rfmodel.expansion import TOP, expand, refuse_shared_labels, refuse_twins
+from rfmodel.rule_files import RuleFile, attach, files_of, read_beside
 from rfmodel.runs import Run, select
 from rfmodel.settings import Settings
 
@@ -32,6 +34,11 @@ class Protocol:
     source: str
     text: str
     runs: tuple[Run, ...]
+
+    @property
+    def rule_files(self) -> list[RuleFile]:
+        """The user's own files that the runs' rules are made by."""
+        return list({file: code for run in self.runs for file, code in files_of(run.settings.rules).items()}.values())
 
 
 def folder() -> Path:
@@ -70,8 +77,14 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.toml"))
 
 
-def load(name: str | os.PathLike[str], overrides: Sequence[str] = (), only: Sequence[str] = ()) -> Protocol:
-    """Read a protocol and expand it into runs.
+def load(
+    name: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    *,
+    allow_code: bool = False,
+) -> Protocol:
+    """Read a protocol and expand it into runs. Executes nothing.
 
     Parameters
     ----------
@@ -81,6 +94,8 @@ def load(name: str | os.PathLike[str], overrides: Sequence[str] = (), only: Sequ
         Settings for every run ("train.epochs=2", "bottleneck=4"), or axes ("axes.seed=[0, 1]").
     only : sequence of "axis=value"
         Keep the runs that stand there ("seed=0", "condition=BP*"); several values by commas.
+    allow_code : bool
+        Give leave to execute the files of the user's own that the protocol's rules name, when the runs are made.
 
     Raises
     ------
@@ -96,7 +111,7 @@ def load(name: str | os.PathLike[str], overrides: Sequence[str] = (), only: Sequ
             raw.setdefault("axes", {})[key.removeprefix("axes.")] = value
         else:
             forced[key] = value
-    runs = select(list(expand(path.name, raw, forced, only)), only)
+    runs = _with_files(path, select(list(expand(path.name, raw, forced, only)), only), allow_code)
     refuse_twins(path.name, runs)
     refuse_shared_labels(path.name, runs)
     return Protocol(
@@ -107,6 +122,14 @@ def load(name: str | os.PathLike[str], overrides: Sequence[str] = (), only: Sequ
         path.read_text(encoding="utf-8"),
         tuple(runs),
     )
+
+
+def _with_files(path: Path, runs: Sequence[Run], allowed: bool) -> list[Run]:
+    read = cache(lambda name: read_beside(path.parent, name, allowed))  # once: every run sees one content
+    try:
+        return [replace(run, settings=attach(run.settings, lambda rule: read(rule.name))) for run in runs]
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

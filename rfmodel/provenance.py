@@ -13,12 +13,13 @@ import torch
 
 from rfmodel import datasets, precision, training
 from rfmodel.protocols import Run
+from rfmodel.rule_files import files_of
 
 PACKAGES = ("rfmodel", "torch", "numpy", "scipy", "scikit-image", "xarray", "h5netcdf")
 
 
 def provenance(run: Run, data: datasets.Dataset, result: training.Trained, device: torch.device) -> dict:
-    """Return the attributes of a run: its place, settings, versions, data, hardware and commit."""
+    """Return the attributes of a run: its place, settings, versions, data, hardware, commit, own files."""
     casting = precision.resolve(run.settings.train.precision, device)
     return {
         **run.coordinates,
@@ -34,6 +35,7 @@ def provenance(run: Run, data: datasets.Dataset, result: training.Trained, devic
         "data_source": data.source,
         "hardware": json.dumps(hardware(device) | {"precision": casting}),
         "commit": commit(),
+        "rule_files": json.dumps({file: code.digest for file, code in files_of(run.settings.rules).items()}),
     }
 
 

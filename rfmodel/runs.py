@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rfmodel.errors import InputError, nearest
+from rfmodel.rule_files import called
 from rfmodel.settings import Settings
 
 
@@ -38,10 +39,10 @@ class Run:
     def coordinates(self) -> dict[str, Any]:
         """Where the run stands in a study: condition, rule, rank, bottleneck, depth, seed."""
         rules = self.settings.rules
-        ranks = {rule.options["rank"] for rule in rules.values() if "rank" in rule.options}
+        ranks = {rank for rule in rules.values() if isinstance(rank := rule.options.get("rank"), int | float)}
         return {
             "condition": self.condition,
-            "rule": "+".join(dict.fromkeys(rule.name for rule in rules.values())) or "bp",
+            "rule": "+".join(dict.fromkeys(called(rule.name) for rule in rules.values())) or "bp",
             "rank": float(next(iter(ranks))) if len(ranks) == 1 else float("nan"),
             "bottleneck": self.settings.network.bottleneck,
             "depth": self.settings.network.depth,

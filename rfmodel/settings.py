@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from rfmodel.errors import nearest
+from rfmodel.rule_files import RuleFile, names_file
 
 PRESET_DEPTH = {"lindsey2019": 2, "hanut2025": 3}  # those of rfmodel.models, which needs torch
 OPTIMISER_OPTIONS = {  # those of torch.optim that change the numbers
@@ -59,11 +60,16 @@ class NetworkSettings(Table):
 
 
 class RuleSettings(BaseModel):
-    """A learning rule for one part of the network: its name and its options."""
+    """A learning rule for one part of the network: its name and its options; for a user's own, its file's hash.
+
+    `code`, the file itself, is not written down: who reads settings back finds the file by its hash.
+    """
 
     model_config = ConfigDict(frozen=True)
     name: str
     options: dict[str, Any] = {}
+    sha256: str | None = None
+    code: RuleFile | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -74,11 +80,13 @@ class RuleSettings(BaseModel):
             raise ValueError('a rule is a name or a table with a name, as in {name = "ldfa", rank = 2}')
         if set(value) == {"name", "options"}:
             return value
-        return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
+        own = ("name", "sha256") if names_file(str(value["name"])) else ("name",)
+        options = {k: v for k, v in value.items() if k not in own}
+        return {k: value[k] for k in own if k in value} | {"options": options}
 
     @model_serializer
     def _as_table(self) -> dict[str, Any]:
-        return {"name": self.name, **self.options}
+        return {"name": self.name, **self.options} | ({} if self.sha256 is None else {"sha256": self.sha256})
 
 
 class OptimiserSettings(Table):
@@ -135,6 +143,10 @@ class TrainSettings(Table):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
     keep: Literal["network", "features", "nothing"] = "network"
+    calibrate: Annotated[int, Field(ge=0)] = 0  # batches on which each edge is brought to BP's error norm; 0 is not
+    clip: Positive | None = None  # bound on each entry of the weights' gradients
+    diagnose_every: Annotated[int, Field(ge=0)] = 0  # steps; 0 is never
+    diagnose_images: Count = 256
 
 
 class FieldSettings(Table):

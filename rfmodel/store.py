@@ -1,6 +1,7 @@
 """Runs on disk: one NetCDF file a run, written aside and renamed, and one xarray Dataset for a study.
 
-A study's folder holds `runs/NAME.nc` (results), `runs/NAME.pt` (weights, where they are kept) and `protocol.toml`.
+A study's folder holds `runs/NAME.nc` (results), `runs/NAME.pt` (weights, where they are kept), `protocol.toml` and,
+where rules of the user's own were used, `rules/FILE_HASH.py`, each version of their files.
 A crash never leaves half a result: a file exists whole or not at all.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 import xarray as xr
 
 from rfmodel.errors import InputError
+from rfmodel.rule_files import RuleFile
 
 SCHEMA = 1
 ABSENT = "absent"
@@ -33,8 +35,21 @@ def weights_path(folder: Path, name: str) -> Path:
     return folder / "runs" / f"{name}.pt"
 
 
-def prepare(folder: Path, protocol: str) -> None:
+def rule_path(folder: Path, file: str, digest: str) -> Path:
+    """Return where a user's rule file of that hash is kept; each version has its own place."""
+    return folder / "rules" / f"{Path(file).stem}_{digest}.py"
+
+
+def prepare(folder: Path, protocol: str, rule_files: Iterable[RuleFile] = ()) -> None:
     """Make a study's folder, and see that it can be written to, before any training.
+
+    Parameters
+    ----------
+    folder : Path
+    protocol : str
+        The protocol's text, kept as `protocol.toml`.
+    rule_files : iterable of RuleFile
+        Kept under `rules/`.
 
     Raises
     ------
@@ -43,11 +58,15 @@ def prepare(folder: Path, protocol: str) -> None:
     """
     try:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
+        if rule_files := list(rule_files):
+            (folder / "rules").mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
             f"the study's folder '{folder}' cannot be made: {error.strerror}; give another --out"
         ) from None
     write_aside(folder / "protocol.toml", lambda path: path.write_text(protocol, encoding="utf-8"))
+    for code in rule_files:
+        write_aside(rule_path(folder, code.file, code.digest), lambda path, code=code: path.write_bytes(code.content))
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:

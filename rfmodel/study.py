@@ -17,10 +17,14 @@ import xarray as xr
 
 from rfmodel import datasets, fields, store, training
 from rfmodel.errors import InputError
+from rfmodel.kept_fields import extract_again
+from rfmodel.labelling import labelled
 from rfmodel.measuring import extract_layers, measured, null_metrics
-from rfmodel.protocols import Protocol, Run, select
+from rfmodel.protocols import Protocol, Run
 from rfmodel.provenance import commit, provenance
 from rfmodel.settings import Settings
+
+__all__ = ["Outcome", "execute", "extract_again", "open_data", "run_study", "validate"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def run_study(
     kept = {run.name: _kept(run, folder) for run in protocol.runs if store.finished(folder, run.name)}
     opened = _open_all([run for run in protocol.runs if run.name not in kept], protocol.name, data_folder, device)
     commit()  # of the code that runs, not of what the checkout holds when a run ends
-    store.prepare(folder, protocol.text)
+    store.prepare(folder, protocol.text, protocol.rule_files)
     store.write_plan(folder, [_planned(run) for run in protocol.runs])
     outcomes = []
     # Seeds outermost: a study that is stopped early has whole rounds of conditions.
@@ -119,7 +123,8 @@ def validate(protocol: Protocol) -> None:
     InputError
         The message names the file, the condition, the key and the value.
     """
-    for run in protocol.runs:
+    # Nothing that is checked depends on the seed, and what a user's file makes is built in earnest.
+    for run in {run.settings.model_copy(update={"seed": 0}).model_dump_json(): run for run in protocol.runs}.values():
         try:
             shape, classes = datasets.shape_of(run.settings.data.model_dump())
             training.check(run.settings, shape, classes)
@@ -190,85 +195,5 @@ def execute(
         trained = untrained.copy(data={name: np.full_like(v.values, np.nan) for name, v in untrained.items()})
         trained["status"] = xr.full_like(trained["status"], "dead", dtype="<U4")
     both = measured(untrained, trained, null_metrics(settings, shape, classes))
-    dataset = xr.merge([_history(result), both], compat="equals", join="outer", combine_attrs="override")
+    dataset = xr.merge([labelled(result), both], compat="equals", join="outer", combine_attrs="override")
     return result, dataset.assign_attrs({**provenance(run, data, result, torch.device(device)), **both.attrs})
-
-
-def extract_again(
-    folder: Path, layers: Sequence[str], *, method: str = "gradient", only: Sequence[str] = (), out: Path
-) -> Path:
-    """Extract and measure the fields of any layers from a study's kept weights, and write them as one Dataset.
-
-    Parameters
-    ----------
-    folder : Path
-        A study's folder.
-    layers : sequence of str
-    method : {"gradient", "maximise", "sta"}
-    only : sequence of "axis=value"
-        As for `protocols.load`.
-    out : Path
-        NetCDF file to write.
-
-    Raises
-    ------
-    InputError
-        If no kept weights fit, a layer is not in the network, or the file cannot be written.
-    """
-    kept, lost = {}, 0
-    for path in store.run_files(folder):
-        dataset = store.load(path)
-        if dataset.attrs["state"] != "done":
-            lost += 1
-            continue
-        run = Run(dataset.attrs["condition"], Settings.model_validate_json(dataset.attrs["settings"]), {})
-        kept[run.identity] = (run, dataset)
-    if not kept:
-        raise InputError(f"no finished run in '{folder}' has fields: {lost} diverged; run it with other settings")
-    chosen = select([run for run, _ in kept.values()], only)
-    found = [_again(folder, *kept[run.identity], tuple(layers), method) for run in chosen]
-    store.save(store.together(found), out)
-    return out
-
-
-def _again(folder: Path, run: Run, kept: xr.Dataset, layers: tuple[str, ...], method: str) -> xr.Dataset:
-    wanted = run.settings.fields.model_copy(update={"layers": layers, "method": method, "preset": None})
-    settings = run.settings.model_copy(update={"fields": wanted})
-    shape, classes = datasets.shape_of(settings.data.model_dump())
-    untrained = extract_layers(training.build(settings, shape, classes).network, settings, shape)
-    network = _restored(settings, shape, classes, store.weights_path(folder, run.name))
-    both = measured(untrained, extract_layers(network, settings, shape), null_metrics(settings, shape, classes))
-    return both.assign_attrs({**kept.attrs, **both.attrs})
-
-
-def _restored(settings: Settings, shape: tuple[int, ...], classes: int, path: Path) -> torch.nn.Module:
-    if not path.is_file():
-        raise InputError(
-            f"weights '{path}' are not there: the run was made with train.keep = '{settings.train.keep}'; "
-            "run it again with --set train.keep=network into another folder"
-        )
-    routed = training.build(settings, shape, classes)
-    state = torch.load(path, weights_only=True, map_location="cpu")
-    missing = routed.load_state_dict(state, strict=settings.train.keep == "network").missing_keys
-    for layer in settings.fields.layers:
-        if any(name.startswith(f"network.{layer.partition('.')[0]}.") for name in missing):
-            raise InputError(
-                f"layer '{layer}' was not kept: the run was made with train.keep = 'features', all but the head; "
-                "run it again with --set train.keep=network into another folder"
-            )
-    return routed.network.eval()
-
-
-def _history(result: training.Trained) -> xr.Dataset:
-    epochs = np.arange(len(result.history["angle"]))
-    edges = [str(edge) for edge in result.routed.edges]
-    variables = {}
-    for key, rows in result.history.items():
-        if key in ("angle", "feedback_norm"):
-            if edges:
-                table = [[row.get(edge, np.nan) for edge in edges] for row in rows]
-                variables[key] = (("epoch", "edge"), np.asarray(table, float))
-        else:
-            variables[key] = ("epoch", np.asarray(rows, float))
-    coords = {"epoch": epochs} | ({"edge": edges} if edges else {})
-    return xr.Dataset(variables, coords)

@@ -101,7 +101,7 @@ def show_run(path: Path) -> None:
     console.print_json(
         json.dumps(
             {key: dataset.attrs[key] for key in ("commit", "data_fingerprint", "data_source")}
-            | {key: json.loads(dataset.attrs[key]) for key in ("versions", "hardware")}
+            | {key: json.loads(dataset.attrs.get(key, "{}")) for key in ("versions", "hardware", "rule_files")}
         )
     )
     columns = [name for name in dataset if dataset[name].dims == ("epoch",)]

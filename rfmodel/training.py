@@ -8,18 +8,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rfmodel import precision
-from rfmodel.datasets import Augmentation, Dataset, Split, batches
+from rfmodel.datasets import Dataset, Split
+from rfmodel.datasets.stratify import first_rows
+from rfmodel.diagnostics import Sample, Watch
 from rfmodel.errors import InputError, one_of
+from rfmodel.history import batches_of, epoch_row, is_finite
 from rfmodel.models import NETWORKS
 from rfmodel.optimisers import make_optimiser, schedule_factor
-from rfmodel.routing import Routed, make_rule
+from rfmodel.routing import Routed, calibrate
+from rfmodel.rule_files import files_of
 from rfmodel.settings import OptimiserSettings, Settings
+from rfmodel.user_rules import make_any
 
 Progress = Callable[[int, int, float], None]
-PROBE = 256  # validation images on which teaching signals are compared with backpropagation's
 LOOK = 20  # steps between looks at the loss: on a GPU each look waits for the device
 
 
@@ -37,6 +41,8 @@ class Trained:
     epochs : int
         Epochs finished.
     seconds : float
+    diagnostics : dict of int to Sample
+        What the feedback did, by optimiser step; see `rfmodel.diagnostics`.
     """
 
     routed: Routed
@@ -44,6 +50,12 @@ class Trained:
     state: str = "done"
     epochs: int = 0
     seconds: float = 0.0
+    diagnostics: dict[int, Sample] = field(default_factory=dict)
+
+    def record(self, row: Mapping[str, object]) -> None:
+        """Append one epoch's row to the history."""
+        for key, value in row.items():
+            self.history.setdefault(key, []).append(value)
 
 
 def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device: torch.device | str = "cpu") -> Routed:
@@ -71,7 +83,7 @@ def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device
     rules = {}
     for site, rule in settings.rules.items():
         try:
-            rules[site] = make_rule(rule.name, **rule.options)
+            rules[site] = make_any(rule)
         except InputError as error:
             raise InputError(f'rules."{site}": {error}') from None
     return Routed(network, rules, torch.zeros(2, *image_shape, device=device), seed=settings.seed)
@@ -80,13 +92,16 @@ def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device
 def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> None:
     """Refuse settings that cannot be trained, at no cost: everything is built on the meta device.
 
+    Only what a user's own file makes is built in earnest: it may look at values.
+
     Raises
     ------
     InputError
         As `build`, and for layers of `fields.layers` that are not in the network.
     """
-    with torch.device("meta"):
-        routed = build(settings, image_shape, classes, "meta")
+    device = "cpu" if files_of(settings.rules) else "meta"
+    with torch.device(device):
+        routed = build(settings, image_shape, classes, device)
     names = [name for name, _ in routed.network.named_modules() if name]
     for layer in settings.fields.layers:
         one_of("fields.layers:", layer, names)
@@ -121,18 +136,25 @@ def train(
     optimisers = _optimisers(settings, routed)
     generator = torch.Generator(device).manual_seed(settings.seed)
     result = Trained(routed)
-    _record(result, settings, data, casting, {"train": (math.nan, math.nan)}, math.nan)
+    _calibrate(routed, settings, data.train)
+    result.record(epoch_row(routed, settings, data, casting, (math.nan, math.nan), math.nan))
+    watch = _watch(result, settings, data)
+    watch.at(0)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(settings.seed)  # dropout draws from the global state
         for epoch in range(1, settings.train.epochs + 1):
             begun = time.perf_counter()
-            loss, accuracy = _epoch(routed, settings, data.train, casting, optimisers, generator, epoch, progress)
+            loss, accuracy = _epoch(
+                routed, settings, data.train, casting, optimisers, generator, epoch, progress, watch
+            )
             rate = len(data.train) / (time.perf_counter() - begun)
-            if not math.isfinite(loss) or not _is_finite(routed, data.train, settings):
+            if not math.isfinite(loss) or not is_finite(routed, data.train, settings):
                 result.state = "diverged"
                 break
-            _record(result, settings, data, casting, {"train": (loss, accuracy)}, rate)
+            result.record(epoch_row(routed, settings, data, casting, (loss, accuracy), rate))
             result.epochs = epoch
+        else:
+            watch.at(settings.train.epochs * math.ceil(len(data.train) / settings.train.batch), last=True)
     result.seconds = time.perf_counter() - started
     routed.eval()
     return result
@@ -147,13 +169,15 @@ def _epoch(
     generator: torch.Generator,
     epoch: int,
     progress: Progress | None,
+    watch: Watch | None = None,
 ) -> tuple[float, float]:
     """One pass over the training images; returns the mean loss and accuracy of the passing batches."""
     options, device = settings.train, split.images.device
     steps = math.ceil(len(split) / options.batch)
     total, right = torch.zeros((), device=device), torch.zeros((), device=device)
+    routed.start_epoch(epoch, [optimiser for optimiser, _ in optimisers])
     routed.train()
-    for step, (images, labels) in enumerate(_batches(split, settings, generator)):
+    for step, (images, labels) in enumerate(batches_of(split, settings, generator)):
         for optimiser, choice in optimisers:
             done = (epoch - 1) * steps + step
             factor = schedule_factor(choice.schedule, choice.gamma, done, steps, options.epochs)
@@ -164,8 +188,13 @@ def _epoch(
             logits = routed(images, labels)
         loss = nn.functional.cross_entropy(logits.float(), labels)
         loss.backward()
+        if options.clip is not None:
+            nn.utils.clip_grad_value_(routed.network.parameters(), options.clip)
         for optimiser, _ in optimisers:
             optimiser.step()
+        routed.advance([optimiser for optimiser, _ in optimisers])
+        if watch is not None:
+            watch.at((epoch - 1) * steps + step + 1)
         total += loss.detach() * len(labels)
         right += (logits.detach().argmax(1) == labels).sum()
         if step % LOOK == LOOK - 1 or step == steps - 1:
@@ -174,6 +203,25 @@ def _epoch(
             if progress is not None:
                 progress(epoch, step + 1, float(loss.detach()))
     return float(total) / len(split), float(right) / len(split)
+
+
+def _calibrate(routed: Routed, settings: Settings, split: Split) -> None:
+    """Scale the feedback maps on the first batches of the training images, as they lie, where the settings ask it."""
+    if not settings.train.calibrate or not routed.edges:
+        return
+    routed.eval()
+    first = split[: settings.train.calibrate * settings.train.batch]
+    calibrate(routed, batches_of(first, settings, None))
+
+
+def _watch(result: Trained, settings: Settings, data: Dataset) -> Watch:
+    """Return what samples the diagnostics, on the first validation images of every class in turn."""
+    held = data.validation if len(data.validation) else data.train
+    count = min(len(held), settings.train.diagnose_images)
+    rows = torch.from_numpy(first_rows(held.labels.cpu().numpy(), count)).to(held.labels.device)
+    images, labels = zip(*batches_of(held[rows], settings, None), strict=True)
+    every = settings.train.diagnose_every
+    return Watch(result.routed, torch.cat(images), torch.cat(labels), every, result.diagnostics)
 
 
 def make_steps(routed: Routed, settings: Settings, split: Split, device: torch.device) -> Callable[[], None]:
@@ -188,106 +236,15 @@ def make_steps(routed: Routed, settings: Settings, split: Split, device: torch.d
     return epoch
 
 
-def _batches(split: Split, settings: Settings, generator: torch.Generator | None):
-    options = settings.train
-    augment = options.augment if generator is not None else None
-    active = augment is not None and (augment.shift or augment.flip or augment.rotation)
-    return batches(
-        split,
-        options.batch if generator is not None else 512,
-        generator=generator,
-        augmentation=Augmentation(**augment.model_dump()) if active else None,
-        mean=options.mean,
-        std=options.std,
-        channels_last=options.channels_last,
-    )
-
-
 def _optimisers(settings: Settings, routed: Routed) -> list[tuple[torch.optim.Optimizer, OptimiserSettings]]:
     options = settings.train
     feedback = options.feedback or options.optimiser.model_copy(update={"weight_decay": 0.0})  # decay is the rule's own
     groups = [
-        (list(routed.network.parameters()), options.optimiser),
-        (routed.feedback_parameters(), feedback),
+        ([*routed.network.parameters(), *routed.feedback_parameters(as_weights=True)], options.optimiser),
+        (routed.feedback_parameters(as_weights=False), feedback),
     ]
     return [
         (make_optimiser(c.name, params, c.learning_rate, c.weight_decay, c.options), c)
         for params, c in groups
         if params
     ]
-
-
-@torch.no_grad()
-def _is_finite(routed: Routed, split: Split, settings: Settings) -> bool:
-    """Whether every weight is finite, and what the network makes of a batch: the last step may be the one too far."""
-    if not all(bool(p.isfinite().all()) for p in routed.parameters()):
-        return False
-    routed.eval()
-    with routed.exact() as network:
-        return bool(network(next(iter(_batches(split[: settings.train.batch], settings, None)))[0]).isfinite().all())
-
-
-def evaluate(routed: Routed, split: Split, settings: Settings, casting: str) -> tuple[float, float]:
-    """Return the mean cross-entropy (nats) and the accuracy (0 to 1) on a split, in eval mode."""
-    if not len(split):
-        return math.nan, math.nan
-    routed.eval()
-    total, right = 0.0, 0
-    with torch.no_grad(), routed.exact() as network:
-        for images, labels in _batches(split, settings, None):
-            with precision.autocast(casting, images.device):
-                logits = network(images).float()
-            total += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
-            right += int((logits.argmax(1) == labels).sum())
-    return total / len(split), right / len(split)
-
-
-def _record(
-    result: Trained,
-    settings: Settings,
-    data: Dataset,
-    casting: str,
-    seen: Mapping[str, tuple[float, float]],
-    rate: float,
-) -> None:
-    scores = {
-        **seen,
-        "validation": evaluate(result.routed, data.validation, settings, casting),
-        "test": evaluate(result.routed, data.test, settings, casting),
-    }
-    row: dict[str, object] = {"images_per_second": rate}
-    for split, (loss, accuracy) in scores.items():
-        row |= {f"loss_{split}": loss, f"accuracy_{split}": accuracy}
-    held = data.validation if len(data.validation) else data.train
-    row["angle"] = alignment_angles(result.routed, held, settings)
-    row["feedback_norm"] = {
-        str(edge): float(feedback.effective().norm())
-        for edge, feedback in zip(result.routed.edges, result.routed.feedback.values(), strict=True)
-    }
-    for key, value in row.items():
-        result.history.setdefault(key, []).append(value)
-
-
-def alignment_angles(routed: Routed, split: Split, settings: Settings) -> dict[str, float]:
-    r"""Return, by edge, the angle in degrees between the delivered error and backpropagation's at the same place.
-
-    .. math:: \arccos \frac{\langle \delta^{rule}, \delta^{BP} \rangle}{\|\delta^{rule}\| \|\delta^{BP}\|}
-
-    over the first 256 images of the split taken as one vector, in eval mode and fp32. Both signals see the same
-    forward pass; where an earlier edge has changed the error at a source, that is part of the angle.
-    """
-    if not routed.edges or not len(split):
-        return {}
-    routed.eval()
-    images, labels = next(iter(_batches(split, settings, None)))
-    images, labels = images[:PROBE], labels[:PROBE]
-    delivered = routed.teaching_signals(images, labels)
-    with routed.exact():
-        true = routed.teaching_signals(images, labels)
-    return {str(edge): _angle(delivered[edge.target], true[edge.target]) for edge in routed.edges}
-
-
-def _angle(a: Tensor, b: Tensor) -> float:
-    a, b = a.flatten().double(), b.flatten().double()
-    cosine = float(a @ b / (a.norm() * b.norm()).clamp_min(1e-300))
-    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))

@@ -9,18 +9,53 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "rfmodel"
 FORBIDDEN = {
-    "models": {"routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study", "protocols"},
-    "routing": {"models", "training", "datasets", "fields", "symmetry", "figures", "store", "study", "protocols"},
+    "models": {
+        "diagnostics",
+        "routing",
+        "training",
+        "datasets",
+        "fields",
+        "symmetry",
+        "figures",
+        "store",
+        "study",
+        "protocols",
+    },
+    "routing": {
+        "diagnostics",
+        "models",
+        "training",
+        "datasets",
+        "fields",
+        "symmetry",
+        "figures",
+        "store",
+        "study",
+        "protocols",
+    },
     "datasets": {"models", "routing", "training", "fields", "symmetry", "figures", "store", "study"},
     "fields": {"models", "routing", "training", "datasets", "symmetry", "figures", "store", "study"},
     "symmetry": {"models", "routing", "training", "datasets", "fields", "figures", "store", "study"},
-    "figures": {"models", "routing", "training", "datasets", "fields", "store", "study"},
+    "figures": {"diagnostics", "models", "routing", "training", "datasets", "fields", "store", "study"},
     "training": {"figures", "fields", "symmetry", "store", "study", "protocols"},
+    "history": {"models", "training", "figures", "fields", "symmetry", "store", "study", "protocols"},
+    "diagnostics": {"models", "training", "datasets", "fields", "symmetry", "figures", "store", "study", "protocols"},
     "store": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "study"},
     "protocols": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study"},
     "settings": {"models", "routing", "training", "datasets", "fields", "symmetry", "figures", "store", "study"},
 }
-TORCHLESS = {"protocols", "expansion", "runs", "settings", "symmetry", "figures", "store", "errors", "report"}
+TORCHLESS = {
+    "protocols",
+    "expansion",
+    "runs",
+    "rule_files",
+    "settings",
+    "symmetry",
+    "figures",
+    "store",
+    "errors",
+    "report",
+}
 
 
 def modules(name):

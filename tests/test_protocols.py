@@ -194,7 +194,7 @@ BAD |= {
 UNTRAINABLE = {
     "unknown rule": ('rules.retina = "ldfb"', "small.toml: condition 'all': rules.\"retina\": rule 'ldfb' is unknown"),
     "unknown site": ('rules.retinas = "fa"', "site 'retinas' is not in the network.*did you mean 'retina'"),
-    "impossible rank": ('rules.retina = {name = "ldfa", rank = 64}', "rank 64 is impossible.*32 channels; use 1 to 32"),
+    "impossible rank": ('rules.retina = {name = "ldfa", rank = 64}', "rank 64 is impossible.*32 channels.*use 1 to 32"),
     "unknown network": ('network.name = "retina"', "network.name: 'retina' is unknown: known are retina_vvs"),
     "impossible kernel": ("network.kernel = 4", "network: kernel 4 asked; an odd kernel"),
     "unknown layer of fields": ('fields.layers = ["retina.conv3"]', "fields.layers: 'retina.conv3' is unknown"),

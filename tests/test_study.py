@@ -154,6 +154,16 @@ def test_weights_that_were_not_kept_are_never_measured_as_trained(tiny, tmp_path
         study.extract_again(tmp_path, ["head.dense"], out=tmp_path / "f.nc")
 
 
+def test_weights_that_another_version_kept_are_refused(tiny, tmp_path):
+    protocol = protocols.load(tiny, ["train.epochs=0"], ["seed=0", "rule=ldfa"])
+    study.run_study(protocol, tmp_path)
+    (path,) = (tmp_path / "runs").glob("*.pt")
+    state = torch.load(path, weights_only=True)
+    torch.save({name: value for name, value in state.items() if not name.endswith(".gain")}, path)
+    with pytest.raises(InputError, match=r"do not fit their network .*gain.*another version kept them"):
+        study.extract_again(tmp_path, ["vvs.conv1"], out=tmp_path / "f.nc")
+
+
 def test_files_left_by_a_crash_count_as_no_run(done, tmp_path):
     source = store.run_files(done[0])[0]
     runs = tmp_path / "runs"

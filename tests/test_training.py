@@ -9,7 +9,7 @@ import torch
 from studies import TINY
 from torch import nn
 
-from rfmodel import datasets, protocols, training
+from rfmodel import datasets, history, protocols, training
 from rfmodel.errors import InputError
 from rfmodel.settings import Settings
 
@@ -108,11 +108,11 @@ def test_true_feedback_has_no_angle_to_backpropagation(data, runs):
     routed = training.build(chosen, data.image_shape, len(data.classes))
     for edge, feedback in zip(routed.edges, routed.feedback.values(), strict=True):
         feedback.B.data.copy_(routed.network.get_submodule(edge.target.module).weight.data)
-    angles = training.alignment_angles(routed, data.validation, chosen)
+    angles = history.alignment_angles(routed, data.validation, chosen)
     assert max(angles.values()) < 0.1
     for feedback in routed.feedback.values():
         feedback.B.data.neg_()
-    last = training.alignment_angles(routed, data.validation, chosen)["head.logits.output->head.logits.input"]
+    last = history.alignment_angles(routed, data.validation, chosen)["head.logits.output->head.logits.input"]
     assert last > 179.9
 
 

@@ -9,6 +9,7 @@ tables cannot disagree.
 from rfmodel.figures.accuracy import accuracy_and_dead, test_accuracy
 from rfmodel.figures.classes import class_composition, class_fraction, classes
 from rfmodel.figures.distributions import metric_distribution, p0_and_shares, power_composition
+from rfmodel.figures.feedback import FEEDBACK_ANGLES, FEEDBACK_ERRORS, diagnosed, feedback_by_step
 from rfmodel.figures.galleries import field_gallery, gallery_figure
 from rfmodel.figures.learning import feedback_alignment, history, learning_curves
 from rfmodel.figures.numbers import Row, estimate_names, numbers, numbers_csv
@@ -18,6 +19,8 @@ from rfmodel.figures.theme import condition_colours, new_figure, png, theme
 from rfmodel.figures.tuning import orientation_tuning, polar_tuning
 
 __all__ = [
+    "FEEDBACK_ANGLES",
+    "FEEDBACK_ERRORS",
     "KINDS",
     "Plate",
     "Row",
@@ -26,7 +29,9 @@ __all__ = [
     "class_fraction",
     "classes",
     "condition_colours",
+    "diagnosed",
     "feedback_alignment",
+    "feedback_by_step",
     "conditions",
     "estimate_names",
     "field_gallery",

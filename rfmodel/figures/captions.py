@@ -129,3 +129,32 @@ def feedback(study: xr.Dataset, chosen: list[str]) -> str:
         " of rank is also a change of gain. Lines: mean over finished runs; bands: least to greatest run."
         f" {runs}"
     )
+
+
+def feedback_angles(study: xr.Dataset, chosen: list[str]) -> str:
+    """Return the caption of `feedback_by_step` on the angles."""
+    return _join(
+        "Angles with backpropagation by step of training: of the feedback map with the weights that it stands for, of"
+        " the weight gradient that the delivered error teaches first, and of the delivered error itself, both on"
+        " the same validation images (0°: the same direction; dotted, 90°: nothing in common).",
+        _by_step(study, chosen),
+    )
+
+
+def feedback_error(study: xr.Dataset, chosen: list[str]) -> str:
+    """Return the caption of `feedback_by_step` on the arriving error."""
+    return _join(
+        "By step of training: the participation ratio of the error that arrives at the edge's source (how many"
+        " directions share its energy, uncentred), the fraction of its energy in the space that P reads (1 for"
+        " maps without P), and the norm of the delivered error over that of backpropagation's.",
+        _by_step(study, chosen),
+    )
+
+
+def _by_step(study: xr.Dataset, chosen: list[str]) -> str:
+    lost = int(((study["state"] != "done") & study["condition"].isin(chosen)).sum())
+    return _join(
+        "Lines: mean over finished runs; bands: least to greatest run.",
+        f"Dotted to a cross: {_runs(lost)} that diverged, left out of every mean." if lost else "",
+        "n: " + "; ".join(f"{c}: {_runs(len(seeds(study, c)))}" for c in chosen) + ".",
+    )

@@ -18,11 +18,11 @@ QUANTITIES = {"angle": "angle with BP (°)", "feedback_norm": "feedback norm"}
 
 
 def mean_and_range(histories: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean, least and greatest over runs at each epoch, NaN where no run has a value.
+    """Return the mean, least and greatest over runs at each epoch or step, NaN where no run has a value.
 
     Parameters
     ----------
-    histories : array, shape (run, epoch)
+    histories : array, shape (run, epoch or step)
     """
     known = np.isfinite(histories)
     count = known.sum(axis=0)
@@ -35,14 +35,14 @@ def mean_and_range(histories: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.nd
 def _histories(study: xr.Dataset, history: xr.DataArray, condition: str, state: str = "done") -> np.ndarray:
     rows = np.flatnonzero(study["condition"].values.astype(str) == condition)
     done = np.isin(rows, finished(study))
-    return history.transpose("run", "epoch").values[rows[done if state == "done" else ~done]]
+    return history.transpose("run", ...).values[rows[done if state == "done" else ~done]]
 
 
 @themed
 def history(
     study: xr.Dataset, axes: Axes, values: xr.DataArray, chosen: list[str], scale: float = 1.0
 ) -> dict[str, float]:
-    """Draw one quantity by epoch: the mean over finished runs and their range; diverged runs to a cross.
+    """Draw one quantity by epoch or step: the mean over finished runs and their range; diverged runs to a cross.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def history(
         Whose conditions and states.
     axes : Axes
         Where to draw.
-    values : DataArray, dims (run, epoch)
+    values : DataArray, dims (run, epoch) or (run, step)
         What is drawn, multiplied by `scale`.
     chosen : list of str
         The conditions overlaid, at most eight.
@@ -61,7 +61,8 @@ def history(
         Each drawn condition's last mean, for its label.
     """
     colours = condition_colours(study)
-    epochs = study["epoch"].values
+    (along,) = (name for name in values.dims if name != "run")
+    times = study[along].values
     ends: dict[str, float] = {}
     for condition in chosen:
         for path in _histories(study, values, condition, "diverged"):
@@ -73,14 +74,14 @@ def history(
                     "linewidth": 0.9,
                     "marker": "x",
                 }
-                axes.plot(epochs[known], scale * path[known], markevery=[-1], markersize=5, **style)
+                axes.plot(times[known], scale * path[known], markevery=[-1], markersize=5, **style)
         mean, low, high = mean_and_range(scale * _histories(study, values, condition))
         known = np.isfinite(mean)
         if not known.any():
             continue
-        axes.fill_between(epochs[known], low[known], high[known], color=colours[condition], alpha=0.2, linewidth=0)
+        axes.fill_between(times[known], low[known], high[known], color=colours[condition], alpha=0.2, linewidth=0)
         mark = "o" if known.sum() == 1 else None
-        axes.plot(epochs[known], mean[known], color=colours[condition], marker=mark, markersize=3)
+        axes.plot(times[known], mean[known], color=colours[condition], marker=mark, markersize=3)
         ends[condition] = float(mean[known][-1])
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     return ends

@@ -13,6 +13,7 @@ from rfmodel.figures import captions
 from rfmodel.figures.accuracy import accuracy_and_dead
 from rfmodel.figures.classes import classes
 from rfmodel.figures.distributions import p0_and_shares
+from rfmodel.figures.feedback import FEEDBACK_ANGLES, FEEDBACK_ERRORS, diagnosed, feedback_by_step
 from rfmodel.figures.galleries import gallery_figure
 from rfmodel.figures.learning import drawn_edges, feedback_alignment, learning_curves, learning_height
 from rfmodel.figures.rows import row_height
@@ -58,6 +59,7 @@ def plates(study: xr.Dataset, galleries: int = 3) -> Iterator[Plate]:
         if layer != lead:
             yield from _layer(study, layer, 1)
     yield from _learning(study)
+    yield from _feedback_by_step(study)
 
 
 def _pages(labels: list[str], most: int) -> list[tuple[str, list[str]]]:
@@ -120,6 +122,20 @@ def _learning(study: xr.Dataset) -> Iterator[Plate]:
                 captions.feedback(study, chosen),
                 figure,
             )
+
+
+def _feedback_by_step(study: xr.Dataset) -> Iterator[Plate]:
+    fed, edges = diagnosed(study)
+    kinds = {
+        "angles": (FEEDBACK_ANGLES, "Alignment of the feedback, by step", captions.feedback_angles),
+        "error": (FEEDBACK_ERRORS, "What the feedback passes of the error, by step", captions.feedback_error),
+    }
+    for suffix, chosen in _pages(fed, OVERLAID):
+        for part, some in _pages(edges, EDGES):
+            for kind, (quantities, title, caption) in kinds.items():
+                figure = new_figure(len(some) * learning_height(chosen) + 0.3)
+                feedback_by_step(study, figure, quantities, some, chosen)
+                yield Plate(f"feedback-{kind}{suffix}{part}", "Learning", title, caption(study, chosen), figure)
 
 
 def _fed(study: xr.Dataset, edges: list[str]) -> list[str]:

@@ -171,9 +171,19 @@ class Attention(nn.Module):
         """Return (batch, tokens, dim)."""
         parts = self.qkv(x).chunk(3, dim=-1) if self.fused else (self.q(x), self.k(x), self.v(x))
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
-        odds = self.attn_drop if self.training else 0.0
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=odds)
+        mixed = _attended(q, k, v, self.attn_drop if self.training else 0.0)
         return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, odds: float) -> Tensor:
+    """softmax(q k^T / sqrt d) v, each (batch, heads, tokens, d), with dropout on the softmax."""
+    if not odds or q.device.type != "cpu":
+        return nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=odds)
+    # A processor has no fused kernel with dropout: torch then goes through checks for fully masked rows, which
+    # there are none of here. Without them a pass forward and back takes two thirds (65 tokens, bf16).
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    with torch.autocast("cpu", enabled=False):
+        return nn.functional.dropout(scores.softmax(-1), odds) @ v.to(scores.dtype)
 
 
 class FeedForward(nn.Module):

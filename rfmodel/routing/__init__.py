@@ -1,11 +1,15 @@
 """Routing: the papers' mathematics of where errors are read and delivered, and by which maps. Imports torch only."""
 
-from rfmodel.routing.feedback import Feedback, Fixed, LowRank
+from rfmodel.routing import catalogue  # registers the rules that come with the package
+from rfmodel.routing.calibration import calibrate
+from rfmodel.routing.feedback import Feedback, Fixed, Labels, Step
 from rfmodel.routing.geometry import Convolution, Dense, Linear
+from rfmodel.routing.low_rank import LowRank
 from rfmodel.routing.ports import Edge, Port, Trace, trace
-from rfmodel.routing.routed import Routed
+from rfmodel.routing.reciprocal import KolenPollack, Signs, WeightMirror
+from rfmodel.routing.routed import Observation, Routed
 from rfmodel.routing.rules import RULES, Plan, Rule, make_rule, register_rule
-from rfmodel.routing.topologies import direct, layerwise
+from rfmodel.routing.topologies import direct, layerwise, skipping
 
 __all__ = [
     "RULES",
@@ -14,16 +18,25 @@ __all__ = [
     "Edge",
     "Feedback",
     "Fixed",
+    "KolenPollack",
+    "Labels",
     "Linear",
     "LowRank",
+    "Observation",
     "Plan",
     "Port",
     "Routed",
     "Rule",
+    "Signs",
+    "Step",
     "Trace",
+    "WeightMirror",
+    "calibrate",
+    "catalogue",
     "direct",
     "layerwise",
     "make_rule",
     "register_rule",
+    "skipping",
     "trace",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -63,6 +64,7 @@ class Firing:
     when: int = -1
     shape: Shape | None = None
     upstream_learns: bool = False
+    is_overwritten: bool = False  # by a later operation that works in place
 
 
 @dataclass
@@ -73,11 +75,14 @@ class Trace:
     ----------
     network : nn.Module
         The plain network.
+    example : Tensor
+        What it was traced on.
     firings : dict
         What each port did; ports that never fired are absent.
     """
 
     network: nn.Module
+    example: Tensor
     firings: dict[Port, Firing] = field(default_factory=dict)
 
     @property
@@ -139,7 +144,8 @@ def trace(network: nn.Module, example: Tensor) -> Trace:
     -------
     Trace
     """
-    record, clock, handles = Trace(network), iter(range(10**9)), []
+    record, clock, handles = Trace(network, example), iter(range(10**9)), []
+    carried: list[tuple[Firing, Tensor, int]] = []
 
     def note(port: Port, value: object) -> None:
         seen = record.firings.setdefault(port, Firing())
@@ -148,22 +154,32 @@ def trace(network: nn.Module, example: Tensor) -> Trace:
             value = value[0]
         if isinstance(value, Tensor):
             seen.shape, seen.upstream_learns = tuple(value.shape[1:]), value.requires_grad
+            carried.append((seen, value, value._version))
 
-    modes = {module: module.training for module in network.modules()}
     for name, module in network.named_modules():
         enter, leave = Port(name, "input"), Port(name, "output")
         handles.append(module.register_forward_pre_hook(lambda _, args, p=enter: note(p, args)))
         handles.append(module.register_forward_hook(lambda _, args, out, p=leave: note(p, out)))
+    with looking(network, handles):
+        network(example)
+    for seen, value, version in carried:
+        seen.is_overwritten |= value._version != version
+    return record
+
+
+@contextmanager
+def looking(network: nn.Module, handles: Sequence) -> Iterator[None]:
+    """Within this context the network is in eval mode with gradients; then modes return and hooks are removed."""
+    modes = {module: module.training for module in network.modules()}
     try:
         network.eval()
         with torch.enable_grad():
-            network(example)
+            yield
     finally:
         for handle in handles:
             handle.remove()
         for module, mode in modes.items():
             module.training = mode
-    return record
 
 
 def check(edge: Edge, record: Trace) -> None:
@@ -173,11 +189,18 @@ def check(edge: Edge, record: Trace) -> None:
     ------
     InputError
         If a port is missing, silent or fires twice, if the error would be read before it is delivered (an edge
-        that points forward), or if nothing upstream of the target learns.
+        that points forward), if a later operation overwrites in place what a port carries, or if nothing upstream of
+        the target learns.
     """
     source, target = record.firing(edge.source), record.firing(edge.target)
     if source.when <= target.when:
         raise InputError(f"edge '{edge}' points forward: '{edge.source}' comes before '{edge.target}'; swap them")
+    for port, seen in ((edge.source, source), (edge.target, target)):
+        if seen.is_overwritten:
+            raise InputError(
+                f"edge '{edge}': what '{port}' carries is overwritten in place later on, and its error with it; write "
+                "h = h + x in place of h += x, or route another port"
+            )
     if not target.upstream_learns:
         raise InputError(
             f"edge '{edge}' delivers an error where nothing upstream learns; leave '{edge.target.module}' out"

@@ -8,7 +8,7 @@ One `loss.backward()` therefore runs any rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,77 +16,32 @@ import torch
 from torch import Tensor, nn
 
 from rfmodel.errors import InputError
-from rfmodel.routing.feedback import Feedback
+from rfmodel.routing.feedback import Feedback, Step
 from rfmodel.routing.ports import Edge, Port, trace
 from rfmodel.routing.rules import Rule, lay, make_rule
+from rfmodel.routing.taps import Cut, Note, Pass, TapHere, TapWeight, Wiring
 
-
-class Tap(torch.autograd.Function):
-    """The identity on `source`; its backward pass also delivers `feedback.carry(delta)` to `live`."""
-
-    @staticmethod
-    def forward(ctx, source, live, labels, feedback, weight, *maps):
-        ctx.save_for_backward(live, labels, *maps)
-        ctx.feedback, ctx.weight = feedback, weight
-        return source.view_as(source)
-
-    @staticmethod
-    def backward(ctx, delta):
-        live, labels, *maps = ctx.saved_tensors  # read once: activation checkpointing recomputes at each access
-        carried, plastic = None, tuple(None for _ in maps)
-        if ctx.needs_input_grad[1]:
-            carried = ctx.feedback.carry(delta, live, *maps).to(live.dtype)
-        if any(ctx.needs_input_grad[5:]):
-            plastic = ctx.feedback.plasticity(delta, live, ctx.weight, labels, *maps)
-        return delta, carried, None, None, None, *plastic
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass
-class Wiring:
-    """What the hooks share during one routed forward pass."""
+class Observation:
+    """What one backward pass did.
 
-    live: dict[Port, Tensor] | None = None
-    cutting: bool = True
-    weight: float = 1.0
-    labels: Tensor | None = None
-    edges: dict[Port, list[tuple[Port, Feedback]]] = field(default_factory=dict)
+    Parameters
+    ----------
+    signals : dict of Port to Tensor
+        Total error delivered at each target, shaped like the activity there.
+    gradients : dict of str to Tensor
+        Gradients of the network's parameters; those that none reaches are absent.
+    arriving, delivered : dict of Edge to Tensor
+        Error at each edge's source, and what that edge alone delivered; empty for the true errors.
+    """
 
-
-@dataclass
-class Cut:
-    """Forward pre-hook (target on the input side) or hook (output side) that keeps the tensor and detaches it."""
-
-    port: Port
-    wiring: Wiring
-
-    def __call__(self, module: nn.Module, args: tuple, output: Tensor | None = None):
-        if self.wiring.live is None:
-            return None
-        value = args[0] if output is None else output
-        self.wiring.live[self.port] = value
-        if not self.wiring.cutting:
-            return None
-        return (value.detach(), *args[1:]) if output is None else value.detach()
-
-
-@dataclass
-class TapHere:
-    """Forward hook (source on the output side) or pre-hook (input side) that taps the error of every edge."""
-
-    port: Port
-    wiring: Wiring
-
-    def __call__(self, module: nn.Module, args: tuple, output: Tensor | None = None):
-        wiring = self.wiring
-        if wiring.live is None or not wiring.cutting:
-            return None
-        value = args[0] if output is None else output
-        for target, feedback in wiring.edges[self.port]:
-            if feedback.learns_from_labels and wiring.labels is None:
-                raise InputError("a rule with use_targets needs the labels: call routed(images, labels)")
-            labels = wiring.labels if feedback.learns_from_labels else None
-            value = Tap.apply(value, wiring.live[target], labels, feedback, wiring.weight, *feedback.maps)
-        return (value, *args[1:]) if output is None else value
+    signals: dict[Port, Tensor] = field(default_factory=dict)
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    arriving: dict[Edge, Tensor] = field(default_factory=dict)
+    delivered: dict[Edge, Tensor] = field(default_factory=dict)
 
 
 class Routed(nn.Module):
@@ -110,6 +65,11 @@ class Routed(nn.Module):
     edges : list of Edge
     feedback : nn.ModuleDict
         The maps; `feedback_parameters()` and `network.parameters()` go to their own optimisers.
+    maps : dict of Edge to Feedback
+    advances : bool
+        Whether `advance` must be called after each optimiser step.
+    steps : int
+        Optimiser steps done, as counted by `advance`.
     loss_weight : float or None
         Share of the loss that one sample carries; None is 1/len(batch), that of a mean loss. Set it to 1/N where
         a step's N samples arrive in several passes, so that plasticity does not depend on the split.
@@ -131,41 +91,78 @@ class Routed(nn.Module):
         self.edges = list(laid)
         self.feedback = nn.ModuleDict({_key(edge): feedback for edge, feedback in laid.items()})
         self.feedback.to(example.device)
+        self.weighted = record.weighted
+        self.order = {port: firing.when for port, firing in record.firings.items()}
         self.loss_weight: float | None = None
         self.classes = record.shape(Port("", "output"))[-1]
+        self.advances = any(feedback.advances for feedback in laid.values())
+        self.steps, self._seen = 0, {}
         self._exact = False
         self._wiring = Wiring()
         self._hook()
 
+    @property
+    def maps(self) -> dict[Edge, Feedback]:
+        return dict(zip(self.edges, self.feedback.values(), strict=True))
+
     def _hook(self) -> None:
         wiring = self._wiring
-        for edge in self.edges:
-            wiring.edges.setdefault(edge.source, []).append((edge.target, self.feedback[_key(edge)]))
+        for edge, feedback in self.maps.items():
+            wiring.edges.setdefault(edge.source, []).append((edge, feedback))
         # Taps go before cuts, so that a port that is both reads its error upstream of the cut.
         hooks = [TapHere(port, wiring) for port in wiring.edges]
-        hooks += [Cut(port, wiring) for port in dict.fromkeys(edge.target for edge in self.edges)]
+        targets = dict.fromkeys(edge.target for edge in self.edges)
+        hooks += [Cut(port, wiring, wiring.heard_afar(port)) for port in targets]
         for hook in hooks:
             module = self.network.get_submodule(hook.port.module)
             register = module.register_forward_hook if hook.port.side == "output" else module.register_forward_pre_hook
             register(hook)
+        for feedback in self.maps.values():
+            if feedback.learns_from_gradient:
+                hook = TapWeight(feedback, wiring)
+                feedback.layer.register_forward_pre_hook(hook.lay)
+                # Always: activation checkpointing leaves the last layer that it runs again by an exception.
+                feedback.layer.register_forward_hook(hook.take_away, always_call=True)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the network's output; `labels` (batch,) are needed only by rules that learn from them."""
         if self._exact or not self.edges:
             return self.network(images)
-        with self._open(images, labels, cutting=True):
+        if self.advances and self.training and not torch.compiler.is_compiling():
+            self._refuse_standing_still()
+        with self._wiring.serve(self._begin(images, labels)):
             return self.network(images)
 
-    @contextmanager
-    def _open(self, images: Tensor, labels: Tensor | None, cutting: bool) -> Iterator[dict[Port, Tensor]]:
-        wiring = self._wiring
-        wiring.live, wiring.cutting = {}, cutting
-        wiring.weight = 1 / max(len(images), 1) if self.loss_weight is None else self.loss_weight
-        wiring.labels = None if labels is None else nn.functional.one_hot(labels, self.classes).to(torch.float32)
-        try:
-            yield wiring.live
-        finally:
-            wiring.live = wiring.labels = None
+    def _begin(self, images: Tensor, labels: Tensor | None, cutting: bool = True, note: Note | None = None) -> Pass:
+        weight = 1 / max(len(images), 1) if self.loss_weight is None else self.loss_weight
+        onehot = None if labels is None else nn.functional.one_hot(labels, self.classes).to(torch.float32)
+        return Pass(Step(weight, len(images) * weight, onehot), cutting, note)
+
+    def _refuse_standing_still(self) -> None:
+        seen = self._versions()
+        if any(version != self._seen.get(key, version) for key, version in seen.items()):
+            raise InputError(
+                "the weights have changed and the feedback has not been told: this rule works between steps; call "
+                "routed.advance() after each optimiser.step()"
+            )
+        self._seen = seen
+
+    def _versions(self) -> dict[int, int]:
+        watched = [f.layer.weight for f in self.maps.values() if f.advances and f.layer is not None]
+        return {id(weight): weight._version for weight in watched}
+
+    def load_state_dict(self, *args: object, **options: object):
+        """Load as any module does; weights that come from a file are no step that feedback should be told of."""
+        self._seen = {}
+        return super().load_state_dict(*args, **options)
+
+    def get_extra_state(self) -> Tensor:
+        """Return how many steps were done: draws and intervals of a run that is taken up again go on from there."""
+        return torch.tensor(self.steps)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over how many steps were done."""
+        self.steps = int(state)
 
     @property
     def routes_errors(self) -> bool:
@@ -181,36 +178,79 @@ class Routed(nn.Module):
         finally:
             self._exact = before
 
-    def feedback_parameters(self) -> list[nn.Parameter]:
-        """Return the feedback weights that learn."""
-        return [p for p in self.feedback.parameters() if p.requires_grad]
+    def feedback_parameters(self, as_weights: bool | None = None) -> list[nn.Parameter]:
+        """Return the feedback weights that learn.
 
-    def teaching_signals(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
-    ) -> dict[Port, Tensor]:
-        """Return the error delivered at each target: the rule's, or the true one inside `exact()`.
+        Parameters
+        ----------
+        as_weights : bool, optional
+            True: only those that belong to the optimiser of the network's weights (Kolen & Pollack); False: only
+            the others; by default all.
+        """
+        chosen = [f for f in self.maps.values() if as_weights is None or f.learns_as_weights == as_weights]
+        return [p for feedback in chosen for p in feedback.parameters() if p.requires_grad]
 
-        Leaves every `.grad` and the mode of the network as they were.
+    def advance(self, optimisers: Sequence[torch.optim.Optimizer] = ()) -> None:
+        """Do what rules do between steps: draw magnitudes, mirror weights, factor anew. Call it after each step.
+
+        Parameters
+        ----------
+        optimisers : sequence of Optimizer
+            Those of the feedback, whose moments some options clear.
+        """
+        self.steps += 1
+        if self.advances:
+            for feedback in self.maps.values():
+                feedback.advance(self.steps, optimisers)
+            self._seen = {}
+
+    def start_epoch(self, epoch: int, optimisers: Sequence[torch.optim.Optimizer] = ()) -> None:
+        """Do what rules do before an epoch (the first is 1): take the rank that a schedule gives."""
+        for feedback in self.maps.values():
+            feedback.start_epoch(epoch, optimisers)
+
+    def observe(self, images: Tensor, labels: Tensor, loss: Loss = nn.functional.cross_entropy) -> Observation:
+        """Return what a backward pass does under the rule, or under backpropagation inside `exact()`.
+
+        Leaves every `.grad`, the random state, the mode of the network and its buffers as they were. Runs in the
+        network's mode; call `eval()` before it where dropout or batch statistics should not take part. The error at a
+        target is the one that comes through its module: what a skip beside it carries is no part of it.
 
         Parameters
         ----------
         images : Tensor, shape (batch, ...)
         labels : Tensor, shape (batch,)
         loss : callable of (output, labels)
-
-        Returns
-        -------
-        dict of Port to Tensor, shaped like the activity at the target
         """
-        if not self.edges:
-            return {}
-        with torch.enable_grad(), self._open(images, labels, cutting=not self._exact) as live:
-            value = loss(self.network(images), labels)
-            ports = list(live)
-            return dict(zip(ports, torch.autograd.grad(value, [live[p] for p in ports]), strict=True))
+        found = Observation()
+        kept = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+
+        def note(edge: Edge, delta: Tensor, sent: Tensor) -> None:
+            found.arriving[edge], found.delivered[edge] = delta, sent
+
+        named = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
+        passed = self._begin(images, labels, cutting=not self._exact, note=note)
+        live = passed.live
+        try:
+            with torch.enable_grad(), torch.random.fork_rng([images.device] if images.is_cuda else []):
+                with self._wiring.serve(passed):
+                    output = self.network(images)
+                roots = [*live.values(), *named.values()]
+                gradients = torch.autograd.grad(loss(output, labels), roots, allow_unused=True)
+        finally:
+            with torch.no_grad():
+                for name, buffer in self.network.named_buffers():
+                    buffer.copy_(kept[name])
+        found.signals = {port: delta for port, delta in zip(live, gradients, strict=False) if delta is not None}
+        rest = zip(named, gradients[len(live) :], strict=True)
+        found.gradients = {name: gradient for name, gradient in rest if gradient is not None}
+        return found
+
+    def teaching_signals(
+        self, images: Tensor, labels: Tensor, loss: Loss = nn.functional.cross_entropy
+    ) -> dict[Port, Tensor]:
+        """Return the error delivered at each target: the rule's, or the true one inside `exact()`; see `observe`."""
+        return self.observe(images, labels, loss).signals if self.edges else {}
 
 
 def _key(edge: Edge) -> str:

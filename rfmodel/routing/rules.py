@@ -1,24 +1,26 @@
-"""Learning rules by their names in the literature: a topology and the feedback maps laid along its edges.
+"""Learning rules: a topology and the feedback maps laid along its edges, known by their names in the literature.
 
 A rule replaces where an error is read, where it is delivered and by which linear map; the rest stays exact
-backpropagation (activations, pooling, normalisation, and every layer that no rule is named for).
+backpropagation (activations, pooling, normalisation, and every layer that no rule is named for). The rules that come
+with the package are in `rfmodel.routing.catalogue`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
 import torch
 from torch import nn
 
 from rfmodel.errors import InputError, nearest, one_of
-from rfmodel.routing.feedback import Feedback, Fixed, LowRank, generator_for
-from rfmodel.routing.geometry import Geometry, geometry_of
+from rfmodel.routing.feedback import Feedback, Step, generator_for
+from rfmodel.routing.geometry import Geometry
+from rfmodel.routing.placement import geometry_of
 from rfmodel.routing.ports import Edge, Port, Routing, Trace, check
-from rfmodel.routing.topologies import direct, layerwise, sites_of
+from rfmodel.routing.topologies import is_glob, sites_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Plan:
         Size of the network's output.
     from_output : bool
         Whether the edge reads the output's own error.
+    seed : int
+    place, count : int
+        Which of the rule's edges this is, in the order in which their targets fire, and how many there are.
+    shape : tuple of int
+        Shape at the target, without the batch.
     """
 
     edge: Edge
@@ -49,15 +56,32 @@ class Plan:
     layer: nn.Module | None
     classes: int
     from_output: bool
+    seed: int = 0
+    place: int = 0
+    count: int = 1
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A learning rule: a topology and a factory of feedback maps."""
+    """A learning rule: a topology and a factory of feedback maps.
+
+    Parameters
+    ----------
+    name : str
+    routing : callable of (Trace, sites) -> edges
+    feedback : callable of Plan -> Feedback
+    parts : mapping of site pattern to Rule
+        Where it is given, these rules are laid in place of this one, each over its own part.
+    wants_output : bool
+        Whether one of the edges at least must read the output's own error (Oja's rule on labels).
+    """
 
     name: str
     routing: Routing
     feedback: Callable[[Plan], Feedback]
+    parts: Mapping[str, Rule] = field(default_factory=dict)
+    wants_output: bool = False
 
 
 RULES: dict[str, Callable[..., Rule]] = {}
@@ -83,10 +107,15 @@ def make_rule(name: str, **options: object) -> Rule:
     InputError
         If the name or an option is unknown, or a needed option is missing.
     """
-    factory = RULES[one_of("rule", name, RULES)]
-    known = inspect.signature(factory).parameters
+    return call_factory(name, RULES[one_of("rule", name, RULES)], options)
+
+
+def call_factory(name: str, factory: Callable[..., Rule], options: Mapping[str, object]) -> Rule:
+    """Return what a rule's function makes of its options; an option that is unknown or missing is refused by name."""
+    parameters = inspect.signature(factory).parameters
+    known = {n: p for n, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
     for option in options:
-        if option not in known:
+        if option not in known and len(known) == len(parameters):  # what is handed on is checked where it goes
             raise InputError(
                 f"rule '{name}' has no option '{option}': its options are "
                 f"{', '.join(known) or 'none'}{nearest(option, known)}"
@@ -95,145 +124,6 @@ def make_rule(name: str, **options: object) -> Rule:
     if missing:
         raise InputError(f"rule '{name}' needs {', '.join(missing)}; say for example {missing[0]} = 4")
     return factory(**options)
-
-
-def _no_edges(record: Trace, sites: object) -> list[Edge]:
-    return []
-
-
-@register_rule("bp")
-def backpropagation() -> Rule:
-    """Backpropagation: no edge, the true Jacobian everywhere."""
-
-    def feedback(plan: Plan) -> Feedback:
-        raise InputError(f"backpropagation has no feedback map for '{plan.edge}'")
-
-    return Rule("bp", _no_edges, feedback)
-
-
-@register_rule("fa")
-def feedback_alignment(scale: float = 1.0) -> Rule:
-    """Feedback alignment: a fixed random B in place of each W^T (Lillicrap et al. 2016; Hanut & Kadmon eq. 1)."""
-    _positive("fa", "scale", scale)
-    return Rule("fa", layerwise, lambda plan: Fixed(plan.geometry, scale * plan.std, plan.generator))
-
-
-@register_rule("dfa")
-def direct_feedback_alignment(source: str = "output", scale: float = 1.0) -> Rule:
-    """Direct feedback alignment: the output's error to every site by a fixed random B (Nokland 2016)."""
-    _positive("dfa", "scale", scale)
-    return Rule("dfa", direct(source), lambda plan: Fixed(plan.geometry, scale * plan.std, plan.generator))
-
-
-@register_rule("ldfa")
-def low_dimensional(
-    rank: int,
-    q: str = "fixed",
-    p: str = "oja",
-    normalise: str = "max",
-    use_targets: bool = False,
-    decay: float = 0.0,
-    scale: float = 1.0,
-) -> Rule:
-    """Local LDFA: B = QP along each layer, P by Oja's rule on the arriving error, Q fixed or Hebbian.
-
-    Hanut & Kadmon eqs. 12, 15, 18 and Algorithm 2.
-    """
-    return Rule("ldfa", layerwise, _local("ldfa", rank, q, p, normalise, use_targets, decay, scale))
-
-
-@register_rule("dldfa")
-def direct_low_dimensional(
-    rank: int,
-    source: str = "output",
-    q: str = "fixed",
-    p: str = "oja",
-    normalise: str = "max",
-    use_targets: bool = False,
-    decay: float = 0.0,
-    scale: float = 1.0,
-) -> Rule:
-    """Direct LDFA: the error of a later layer straight to each site by B = QP (Hanut & Kadmon eq. 17)."""
-    return Rule("dldfa", direct(source), _local("dldfa", rank, q, p, normalise, use_targets, decay, scale))
-
-
-@register_rule("ldfa_normative")
-def normative(rank: int, decay: float = 0.0, scale: float = 1.0) -> Rule:
-    """Normative LDFA: B = QP along each layer, Q and P descending ||QP - W^T||^2 (eqs. 8, 14, Algorithm 1)."""
-    _whole_rank("ldfa_normative", rank)
-    _positive("ldfa_normative", "scale", scale)
-    _decay("ldfa_normative", decay)
-
-    def feedback(plan: Plan) -> Feedback:
-        return LowRank(
-            plan.geometry,
-            scale * plan.std,
-            plan.generator,
-            rank=_possible(rank, plan),
-            learn_P="reconstruction",
-            learn_Q="reconstruction",
-            decay=decay,
-            layer=plan.layer,
-        )
-
-    return Rule("ldfa_normative", layerwise, feedback)
-
-
-def _local(
-    name: str, rank: int, q: str, p: str, normalise: str, use_targets: bool, decay: float, scale: float
-) -> Callable[[Plan], Feedback]:
-    _whole_rank(name, rank)
-    _positive(name, "scale", scale)
-    _decay(name, decay)
-    if not isinstance(use_targets, bool):
-        raise InputError(f"use_targets {use_targets!r} of rule '{name}' is no choice; use true or false")
-    one_of(f"option q of rule '{name}':", q, ("fixed", "hebbian"))
-    one_of(f"option p of rule '{name}':", p, ("fixed", "oja"))
-    one_of(f"option normalise of rule '{name}':", normalise, ("max", "none", "std"))
-
-    def feedback(plan: Plan) -> Feedback:
-        if use_targets and not plan.from_output:
-            raise InputError(
-                f"use_targets on '{plan.edge}': labels drive P only where the error is the output's "
-                f"({plan.classes} classes), and here it has {plan.geometry.m} channels; name the output layer"
-            )
-        return LowRank(
-            plan.geometry,
-            scale * plan.std,
-            plan.generator,
-            rank=_possible(rank, plan),
-            learn_P=p,
-            learn_Q=q,
-            normalise=normalise,
-            use_targets=use_targets,
-            decay=decay,
-        )
-
-    return feedback
-
-
-def _whole_rank(name: str, rank: object) -> None:
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        raise InputError(f"rank {rank!r} of rule '{name}' is impossible; use a whole number from 1")
-
-
-def _positive(name: str, option: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"{option} {value!r} of rule '{name}' is impossible; use a number above 0")
-
-
-def _decay(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise InputError(f"decay {value!r} of rule '{name}' is impossible; use 0 or a small positive number")
-
-
-def _possible(rank: int, plan: Plan) -> int:
-    if rank > plan.geometry.m:
-        raise InputError(
-            f"rank {rank} is impossible on '{plan.edge}': the error there has {plan.geometry.m} channels; "
-            f"use 1 to {plan.geometry.m}, or name sites that leave this one out"
-        )
-    return rank
 
 
 def lay(record: Trace, rules: Mapping[str, Rule], seed: int = 0) -> dict[Edge, Feedback]:
@@ -258,38 +148,54 @@ def lay(record: Trace, rules: Mapping[str, Rule], seed: int = 0) -> dict[Edge, F
     """
     taken: dict[str, str] = {}
     edges: dict[Edge, Feedback] = {}
-    for pattern in sorted(rules, key=_is_glob):
+    for pattern, rule in sorted(_parted(rules).items(), key=lambda item: is_glob(item[0])):
         try:
-            sites = _claim(record, pattern, taken)
-            for edge in _reachable(record, pattern, rules[pattern].routing(record, sites)):
-                check(edge, record)
-                edges[edge] = rules[pattern].feedback(_plan(edge, record, seed))
+            edges |= _lay_one(record, pattern, rule, taken, seed)
         except InputError as error:
             raise InputError(f'rules."{pattern}": {error}') from None
     return edges
 
 
-def _reachable(record: Trace, pattern: str, edges: Sequence[Edge]) -> list[Edge]:
-    """A glob stands for the sites before its source: those at or after it learn by backpropagation (appendix C.3)."""
-    if not _is_glob(pattern):
-        return list(edges)
-    before = [edge for edge in edges if record.firing(edge.target).when < record.firing(edge.source).when]
-    if edges and not before:
-        raise InputError(f"no site lies before the source '{edges[0].source}'; name a later source")
-    return before
+def _parted(rules: Mapping[str, Rule]) -> dict[str, Rule]:
+    flat: dict[str, Rule] = {}
+    for pattern, rule in rules.items():
+        for part, own in (_parted(rule.parts) if rule.parts else {pattern: rule}).items():
+            if part in flat:
+                raise InputError(f'rules."{part}" is given twice, by itself and in a partition; keep one of the two')
+            flat[part] = own
+    return flat
 
 
-def _is_glob(pattern: str) -> bool:
-    return any(mark in pattern for mark in "*?[")
+def _lay_one(record: Trace, pattern: str, rule: Rule, taken: dict[str, str], seed: int) -> dict[Edge, Feedback]:
+    laid: dict[Edge, Feedback] = {}
+    sites = _claim(record, pattern, taken)
+    edges = [edge for edge in rule.routing(record, sites) if not _is_taken(record, edge, pattern, taken)]
+    for place, edge in enumerate(edges):
+        check(edge, record)
+        plan = replace(_plan(edge, record, seed), place=place, count=len(edges))
+        laid[edge] = rule.feedback(plan)
+        _try(edge, laid[edge], record)
+    if rule.wants_output and not any(_plan(edge, record, seed).from_output for edge in edges):
+        raise InputError(
+            f"use_targets of rule '{rule.name}': labels drive P only where the error is the output's, and none of "
+            f"{', '.join(map(str, edges))} reads it; name the output layer too"
+        )
+    return laid
 
 
-def _claim(record: Trace, pattern: str, taken: dict[str, str]) -> list[str]:
-    sites = [site for site in sites_of(record, pattern) if not (_is_glob(pattern) and site in taken)]
-    for site in sites:
+def _claim(record: Trace, pattern: str, taken: dict[str, str]) -> Sequence[str]:
+    sites = sites_of(record, pattern)
+    kept = [site for site in sites if not (is_glob(pattern) and site in taken)]
+    for site in kept:
         if site in taken:
             raise InputError(f"site '{site}' is named by \"{taken[site]}\" too; keep one of the two")
         taken[site] = pattern
-    return sites
+    return type(sites)(kept, pattern)
+
+
+def _is_taken(record: Trace, edge: Edge, pattern: str, taken: dict[str, str]) -> bool:
+    """Whether a glob's edge leads to a site that another pattern has."""
+    return is_glob(pattern) and taken.get(edge.target.module, pattern) != pattern
 
 
 def _plan(edge: Edge, record: Trace, seed: int) -> Plan:
@@ -300,4 +206,50 @@ def _plan(edge: Edge, record: Trace, seed: int) -> Plan:
         std = float(layer.weight.detach().std())
     classes = record.shape(Port("", "output"))[-1]
     output = edge.source in (Port("", "output"), Port(record.weighted[-1], "output"))
-    return Plan(edge, geometry, std, generator_for(seed, str(edge)), layer, classes, output and geometry.m == classes)
+    return Plan(
+        edge,
+        geometry,
+        std,
+        generator_for(seed, str(edge)),
+        layer,
+        classes,
+        output and geometry.m == classes,
+        seed,
+        shape=record.shape(edge.target),
+    )
+
+
+@torch.no_grad()
+def _try(edge: Edge, feedback: Feedback, record: Trace) -> None:
+    """Send one blank error along an edge: a map of the wrong shape is refused here and not in training."""
+    if type(feedback).__module__.startswith("rfmodel.routing."):
+        return
+    given = feedback.given()
+    blank = dict(device=given[0].device, dtype=given[0].dtype) if given else {}
+    delta = torch.zeros(1, *record.shape(edge.source), **blank)
+    like = torch.zeros(1, *record.shape(edge.target), **blank)
+    step = Step(1.0, 1.0, torch.zeros(1, record.shape(Port("", "output"))[-1], **blank))
+    try:
+        carried, y = feedback.deliver(delta, like, step, *given)
+        learnt = list(feedback.plasticity(delta, y, like, step, *given))
+    except InputError:
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        raise InputError(
+            f"edge '{edge}': {type(feedback).__name__} cannot carry an error of {tuple(delta.shape)} to "
+            f"{tuple(like.shape)} ({found}); mend its carry or its weights' shapes"
+        ) from None
+    if carried.shape != like.shape:
+        raise InputError(
+            f"edge '{edge}': {type(feedback).__name__} delivers {tuple(carried.shape)} where the target is "
+            f"{tuple(like.shape)}; carry must return a tensor shaped like its target"
+        )
+    shapes = [None if d is None else tuple(d.shape) for d in learnt]
+    if any(shape not in (None, tuple(p.shape)) for shape, p in zip(shapes, feedback.maps, strict=False)) or len(
+        shapes
+    ) != len(feedback.maps):
+        raise InputError(
+            f"edge '{edge}': {type(feedback).__name__}.plasticity returns {shapes} for maps of "
+            f"{[tuple(p.shape) for p in feedback.maps]}; return one pseudo-gradient a map, or None"
+        )

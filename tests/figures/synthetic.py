@@ -76,6 +76,22 @@ def unit_row(kind: str, rng: np.random.Generator) -> dict[str, object]:
     }
 
 
+def diagnostics(run: xr.Dataset, every: int = 5, steps: int = 40) -> xr.Dataset:
+    """Return a run with diagnostics by step: angles that fall from 90 degrees, and no weights to compare with."""
+    at = np.arange(0, steps + 1, every)
+    shape = (at.size, run.sizes["edge"])
+    fall = np.broadcast_to(90 - at[:, None], shape) + run["seed"].item()
+    values = {
+        "signal_angle": fall,
+        "gradient_angle": fall / 2,
+        "weight_angle": np.full(shape, np.nan),
+        "participation_ratio": 1 + fall / 30,
+        "energy_passed": np.full(shape, 0.75),
+        "signal_gain": np.full(shape, 1.5),
+    }
+    return run.assign_coords(step=at).assign({name: (("step", "edge"), v) for name, v in values.items()})
+
+
 def make_run(condition: str, seed: int, epochs: int = 8, state: str = "done", dead: float = 0.05) -> xr.Dataset:
     """Return one run's Dataset as it is stored, without the `run` dimension's padding."""
     rule, rank, bottleneck, kinds, edges = RECIPE[condition]

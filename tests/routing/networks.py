@@ -1,13 +1,14 @@
-"""Small networks in float64 for tests of routing: a perceptron and a convolutional one, with data."""
+"""Small networks in float64, with data: a perceptron, a retina, and one of each architecture of the package."""
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 
 import torch
 from torch import nn
 
-from rfmodel.models import RetinaVVS
+from rfmodel.models import MLP, VGG, ResNet, RetinaVVS, ViT
 from rfmodel.routing import Port, Routed, make_rule
 
 CROSS_ENTROPY = nn.functional.cross_entropy
@@ -45,15 +46,63 @@ CASES = {
 }
 
 
+def transformer(fused=True, depth=2) -> ViT:
+    torch.manual_seed(0)
+    plain = dict(drop=0.0, attn_drop=0.0, drop_path=0.0, classes=3, channels=1, size=8)
+    return ViT(8, depth, 2, 2.0, patch=4, fused_qkv=fused, **plain).double()
+
+
+def residual(shortcut="A") -> ResNet:
+    torch.manual_seed(0)
+    return ResNet(20, shortcut, classes=3, channels=1, size=8).double()
+
+
+def vgg() -> VGG:
+    torch.manual_seed(0)
+    return VGG(1 / 16, dropout=0.0, classes=3, channels=1, size=8).double()
+
+
+def mlp() -> MLP:
+    torch.manual_seed(0)
+    return MLP((6, 5), batch_norm=True, classes=3, channels=1, size=8).double()
+
+
+ARCHITECTURES = {
+    "mlp with batch norm": mlp,
+    "vgg": vgg,
+    "resnet of depth 20": residual,
+    "resnet with projections": lambda: residual("B"),
+    "vit, fused q, k and v": transformer,
+    "vit, separate q, k and v": lambda: transformer(fused=False),
+}
+
+
+def images_of_eight(n=5):
+    return batch((1, 8, 8), 3, n)
+
+
 def routed(network, rules, example, seed=0) -> Routed:
     return Routed(network, rules, example, seed).double()
 
 
 def gradients(model, *inputs, labels, loss=CROSS_ENTROPY) -> dict[str, torch.Tensor]:
     model.zero_grad()
-    loss(model(*inputs), labels).backward()
+    given = (*inputs, labels) if isinstance(model, Routed) and model.routes_errors else inputs
+    loss(model(*given), labels).backward()
     network = model.network if isinstance(model, Routed) else model
     return {name: p.grad.clone() for name, p in network.named_parameters()}
+
+
+def true_gradients(model, images, labels) -> dict[str, torch.Tensor]:
+    """Backpropagation's, in a copy of the network."""
+    return gradients(copy.deepcopy(model).network, images, labels=labels)
+
+
+def assert_equal(a, b, **tolerance):
+    """Bit for bit by default."""
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], **(tolerance or {"rtol": 0, "atol": 0}))
 
 
 def transposed(model: Routed) -> Routed:

@@ -8,15 +8,35 @@ from rfmodel.routing import make_rule
 TABLE = {
     "bp": ("bp", {}),
     "fa": ("fa", {}),
+    "usf": ("usf", {}),
+    "usf of magnitude 1": ("usf", {"magnitude": 1.0}),
+    "brsf": ("brsf", {}),
+    "frsf": ("frsf", {}),
+    "kolen_pollack": ("kolen_pollack", {}),
+    "weight_mirror": ("weight_mirror", {"rate": 0.1}),
     "dfa": ("dfa", {}),
+    "sparse_dfa": ("sparse_dfa", {"density": 0.4}),
+    "drtp": ("drtp", {}),
     "dfa from the penultimate layer": ("dfa", {"source": "penultimate"}),
     "ldfa": ("ldfa", {"rank": 2}),
     "ldfa, Hebbian Q": ("ldfa", {"rank": 2, "q": "hebbian"}),
     "ldfa, eq. 15": ("ldfa", {"rank": 2, "q": "hebbian", "normalise": "none", "decay": 0.01}),
     "ldfa, released code": ("ldfa", {"rank": 2, "q": "hebbian", "normalise": "std"}),
+    "ldfa, factorised Kolen-Pollack": ("ldfa", {"rank": 2, "p": "kolen_pollack", "q": "hebbian", "decay": 0.1}),
+    "ldfa, clipped": ("ldfa", {"rank": 2, "q": "hebbian", "normalise": "none", "clip_signal": 1.0}),
+    "ldfa, a fraction of the width": ("ldfa", {"rank": 0.5, "q": "hebbian"}),
+    "ldfa, from the weights' decomposition": ("ldfa", {"rank": 2, "init": "svd", "refactor_every": 3}),
+    "ldfa, labels in the last layer": ("ldfa", {"rank": 2, "use_targets": True}),
     "ldfa_normative": ("ldfa_normative", {"rank": 2}),
+    "ldfa_normative, released code": (
+        "ldfa_normative",
+        {"rank": 2, "init": "svd", "refactor_every": 2, "moments": "reset"},
+    ),
     "dldfa": ("dldfa", {"rank": 2, "q": "hebbian"}),
     "dldfa from the penultimate layer": ("dldfa", {"rank": 2, "source": "penultimate"}),
+    "skip": ("skip", {"k": 1}),
+    "skip by low rank": ("skip", {"k": 1, "rule": "ldfa", "rank": 2, "q": "hebbian"}),
+    "partition": ("partition", {"parts": {"*": "fa"}}),
 }
 
 
@@ -33,5 +53,7 @@ def sites(case: str) -> str:
 EARLY = {"perceptron": "two", "retina": "vvs.conv1"}
 # Rules whose pseudo-gradients use statistics of the whole batch, as Algorithm 2 and the released code do.
 BATCH_STATISTICS = {
-    case for case, (name, o) in TABLE.items() if name in ("ldfa", "dldfa") and o.get("normalise", "max") != "none"
+    case
+    for case, (name, o) in TABLE.items()
+    if o.get("rule", name) in ("ldfa", "dldfa") and o.get("p", "oja") == "oja" and o.get("normalise", "max") != "none"
 }

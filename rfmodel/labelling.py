@@ -1,0 +1,46 @@
+"""Labelling: a training's history and diagnostics as one xarray Dataset."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from rfmodel import diagnostics, training
+
+
+def labelled(result: training.Trained) -> xr.Dataset:
+    """Return a training's history (by epoch and edge) and diagnostics (by step and edge)."""
+    epochs = np.arange(len(result.history["angle"]))
+    edges = [str(edge) for edge in result.routed.edges]
+    variables = {}
+    for key, rows in result.history.items():
+        if key in ("angle", "feedback_norm", "feedback_rank"):
+            if edges:
+                table = [[row.get(edge, np.nan) for edge in edges] for row in rows]
+                variables[key] = (("epoch", "edge"), np.asarray(table, float))
+        else:
+            variables[key] = ("epoch", np.asarray(rows, float))
+    if edges:
+        variables["feedback_gain"] = ("edge", [float(f.gain) for f in result.routed.maps.values()])
+    coords = {"epoch": epochs} | ({"edge": edges} if edges else {})
+    return xr.merge([xr.Dataset(variables, coords), _diagnosed(result)], compat="equals", join="outer")
+
+
+def _diagnosed(result: training.Trained) -> xr.Dataset:
+    """Return the diagnostics by step and edge; nothing where none were taken."""
+    samples = list(result.diagnostics.values())
+    if not samples:
+        return xr.Dataset()
+    edges = [str(edge) for edge in result.routed.edges]
+    variables = {
+        name: (("step", "edge"), [[sample[name][edge] for edge in edges] for sample in samples], _said(*said))
+        for name, said in diagnostics.EDGES.items()
+    }
+    for name, said in diagnostics.WHOLE.items():
+        variables[name] = ("step", [sample[name] for sample in samples], _said(*said))
+    steps = ("step", list(result.diagnostics), {"long_name": "updates of the weights so far"})
+    return xr.Dataset(variables, {"step": steps, "edge": edges})
+
+
+def _said(units: str, long_name: str) -> dict[str, str]:
+    return {"units": units, "long_name": long_name}

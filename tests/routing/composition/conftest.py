@@ -1,0 +1,6 @@
+"""The composition tests share the networks and the measures that lie beside them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -19,6 +19,9 @@ from rfmodel.settings import Settings
 
 SHORT = {"bottleneck": "network", "depth": "network", "width": "network", "kernel": "network"}
 EXAMPLE = 'rules.retina = {name = "ldfa"}'
+RANKLESS = {  # rules of the package that have no rank; a user's own may
+    "bp", "fa", "usf", "brsf", "frsf", "kolen_pollack", "weight_mirror", "dfa", "sparse_dfa", "drtp",
+}  # fmt: skip
 TOP = ("title", "description", "source", "published", "axes", "conditions")
 
 
@@ -139,11 +142,20 @@ def _path(file: str, key: str) -> list[str]:
 
 
 def _ranked(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rules of a tree of settings that are tables, and so may have a rank."""
+    """Return the rules of a tree of settings that are tables and may have a rank, parts of a partition included."""
     rules = tree.get("rules", {})
     rules = {"*": rules} if isinstance(rules, dict) and isinstance(rules.get("name"), str) else rules
-    found = rules.values() if isinstance(rules, dict) else ()
-    return [rule for rule in found if isinstance(rule, dict) and rule.get("name") != "bp"]
+    return _tables(rules)
+
+
+def _tables(rules: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for rule in rules.values() if isinstance(rules, dict) else ():
+        if isinstance(rule, dict) and rule.get("name") == "partition":
+            found += _tables(rule.get("parts"))
+        elif isinstance(rule, dict) and rule.get("name") not in RANKLESS:
+            found.append(rule)
+    return found
 
 
 def _settings(file: str, tree: dict[str, Any], axes: Mapping[str, Any]) -> Settings:

@@ -23,6 +23,7 @@ from rfmodel.measuring import extract_layers, measured, null_metrics
 from rfmodel.protocols import Protocol, Run
 from rfmodel.provenance import commit, provenance
 from rfmodel.settings import Settings
+from rfmodel.user_rules import blaming
 
 __all__ = ["Outcome", "execute", "extract_again", "open_data", "run_study", "validate"]
 
@@ -187,7 +188,8 @@ def execute(
     shape, classes = data.image_shape, len(data.classes)
     before = training.build(settings, shape, classes, device)
     untrained = extract_layers(before.network, settings, shape)
-    result = training.train(settings, data, device, progress)
+    with blaming(settings.rules):
+        result = training.train(settings, data, device, progress)
     if result.state == "done":
         with result.routed.exact() as network:
             trained = extract_layers(network, settings, shape)

@@ -189,7 +189,9 @@ def _epoch(
         loss = nn.functional.cross_entropy(logits.float(), labels)
         loss.backward()
         if options.clip is not None:
-            nn.utils.clip_grad_value_(routed.network.parameters(), options.clip)
+            # Kolen & Pollack's maps get the weights' own update, so they are clipped with them.
+            weights = [*routed.network.parameters(), *routed.feedback_parameters(as_weights=True)]
+            nn.utils.clip_grad_value_(weights, options.clip)
         for optimiser, _ in optimisers:
             optimiser.step()
         routed.advance([optimiser for optimiser, _ in optimisers])

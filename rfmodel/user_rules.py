@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ import torch
 from rfmodel.errors import InputError, nearest
 from rfmodel.routing import RULES, Edge, Feedback, Plan, Rule, Trace, make_rule
 from rfmodel.routing.rules import call_factory
-from rfmodel.rule_files import RuleFile, names_file
+from rfmodel.rule_files import RuleFile, files_of, names_file
 from rfmodel.settings import RuleSettings
 
 Factory = Callable[..., Rule]
@@ -179,6 +179,19 @@ def _refusing(code: RuleFile, doing: str, line: int) -> Iterator[None]:
             f"'{code.file}', line {at or line}: {type(error).__name__}{f' ({reason})' if reason else ''} {doing}; "
             f"{_remedy(error)}"
         ) from None
+
+
+@contextmanager
+def blaming(rules: Mapping[str, RuleSettings]) -> Iterator[None]:
+    """Turn what a user's file raises while a network is trained by it into one line that names it."""
+    try:
+        yield
+    except Exception as error:
+        for code in files_of(rules).values():
+            if at := _line(error, str(code.path)):
+                with _refusing(code, "while a network is trained by it", at):
+                    raise
+        raise
 
 
 def _line(error: BaseException, path: str) -> int | None:

@@ -418,3 +418,20 @@ def test_a_study_of_runs_with_other_steps_and_edges_is_one_dataset(tiny, tmp_pat
     for run, every in ((3, 4), (4, 5)):
         steps = found["step"].values[found["gradient_angle_all"][run].notnull()]
         assert set(steps[:-1]) == set(range(0, steps[-1], every))
+
+
+def test_under_a_schedule_of_the_rank_only_the_rows_in_force_are_measured():
+    torch.manual_seed(0)
+    network, images, labels = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5)), torch.randn(9, 6), [0, 1, 2]
+    labels = torch.tensor(labels * 3)
+    rule = make_rule("ldfa", rank=1, schedule=[[2, 5]])
+    routed = Routed(network, {"2": rule}, images)
+    ((edge, feedback),) = routed.maps.items()
+    for epoch, rank in ((1, 1), (2, 5)):
+        routed.start_epoch(epoch)
+        seen = diagnostics.diagnose(routed, images, labels)
+        rows = routed.observe(images, labels).arriving[edge]
+        P = feedback.P[:rank]
+        assert seen["energy_passed"][str(edge)] == pytest.approx(diagnostics.energy_passed(rows, P))
+        assert seen["orthonormality_drift"][str(edge)] == pytest.approx(diagnostics.orthonormality_drift(P))
+    assert seen["energy_passed"][str(edge)] == pytest.approx(1)  # five rows read all five channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import textwrap
 
@@ -9,6 +10,8 @@ import pytest
 
 from rfmodel import protocols, study
 from rfmodel.errors import InputError
+from rfmodel.expansion import RANKLESS
+from rfmodel.routing import RULES
 
 SMALL = """
 title = "small"
@@ -314,3 +317,21 @@ def test_missing_protocols_name_the_nearest(tmp_path):
         protocols.load("quickstrat")
     with pytest.raises(InputError, match="protocol file '.*none.toml' is not there"):
         protocols.load(tmp_path / "none.toml")
+
+
+def test_a_rank_axis_reaches_the_rules_that_have_a_rank_and_no_other(write):
+    text = """
+    rules."vvs.*" = { name = "fa", scale = 1.0 }
+    rules.retina = { name = "partition", parts = { retina = { name = "ldfa" }, "head.*" = { name = "usf" } } }
+    axes.rank = [2, 4]
+    """
+    for run, rank in zip(protocols.load(write(text)).runs, (2, 4), strict=True):
+        rules = run.settings.rules
+        assert rules["vvs.*"].options == {"scale": 1.0}
+        assert rules["retina"].options["parts"] == {"retina": {"name": "ldfa", "rank": rank}, "head.*": {"name": "usf"}}
+
+
+def test_the_rules_without_a_rank_are_those_whose_function_takes_none():
+    takes = {name for name, make in RULES.items() if "rank" in inspect.signature(make).parameters}
+    handed_on = {"skip", "partition"}  # whose own rules may have one
+    assert set(RULES) - takes - handed_on == RANKLESS

@@ -106,6 +106,16 @@ def test_clipping_bounds_what_a_step_of_sgd_moves(tiny, data):
     assert 0.5e-4 < max(moved) <= bound * (1 + 1e-3)
 
 
+def test_clipping_holds_for_kolen_pollack_feedback_as_for_the_weights(tiny, data):
+    sgd = OptimiserSettings(name="sgd", learning_rate=1.0)
+    chosen = ruled(tiny, {"*": "kolen_pollack"}, optimiser=sgd, clip=1e-4, precision="fp32")
+    start = training.build(chosen, data.image_shape, len(data.classes))
+    result = training.train(chosen, data)
+    for before, after in zip(start.maps.values(), result.routed.maps.values(), strict=True):
+        first, last = (f.effective() - f.layer.weight.detach().flatten(1) for f in (before, after))
+        torch.testing.assert_close(last, first, rtol=1e-3, atol=1e-6)  # one update for both: the difference stays
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [

@@ -427,6 +427,29 @@ def test_a_function_that_needs_an_option_says_so(write):
     refused(path, "rule 'my_rules.py:my_rule' needs gain; say for example gain = 4")
 
 
+def test_a_function_of_any_positions_needs_none_of_them(write):
+    assert built(write(PLAIN.replace("gain=1.0", "gain=1.0, *more"), naming('"my_rules.py:my_rule"'))).edges
+
+
+def test_a_file_that_fails_in_the_midst_of_training_is_named_by_line(tmp_path, write):
+    late = """
+from rfmodel.routing import Fixed, Rule, layerwise
+
+class Late(Fixed):
+    def carry(self, delta, like, B):
+        if len(delta) > 1:
+            raise RuntimeError("one at a time")
+        return super().carry(delta, like, B)
+
+def my_rule():
+    return Rule("late", layerwise, lambda plan: Late(plan.geometry, plan.std, plan.generator))
+"""
+    path = write(late, naming('"my_rules.py:my_rule"'))
+    protocol = protocols.load(path, allow_code=True)
+    with pytest.raises(InputError, match=r"^'my_rules.py', line 7: RuntimeError \(one at a time\) while a network is"):
+        study.run_study(protocol, tmp_path / "out")
+
+
 def test_a_file_that_failed_can_be_mended_within_one_session(write):
     refused(write("1 / 0", naming('"my_rules.py:my_rule"')), "ZeroDivisionError")
     assert built(write(PLAIN, naming('"my_rules.py:my_rule"'))).edges

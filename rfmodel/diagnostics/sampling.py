@@ -21,6 +21,7 @@ from rfmodel.diagnostics.measures import (
     participation_ratio,
     spectrum,
 )
+from rfmodel.errors import InputError
 from rfmodel.routing import Feedback, Port, Routed, trace
 from rfmodel.routing.cuts import teach
 
@@ -102,6 +103,8 @@ def diagnose(routed: Routed, images: Tensor, labels: Tensor, teaches: Mapping[Po
     """
     if not routed.edges:
         return {}
+    if not routed.routes_errors:
+        raise InputError("diagnostics compare a rule with backpropagation; take them outside exact()")
     teaches = taught(routed, images[:2]) if teaches is None else teaches
     with undisturbed(routed, images.device):
         ours = routed.observe(images, labels)
@@ -129,7 +132,7 @@ def _between(ours: Mapping[str, Tensor], true: Mapping[str, Tensor], names: Iter
 def _of_map(feedback: Feedback) -> dict[str, float]:
     B, layer = feedback.effective(), feedback.layer
     W = None if layer is None else feedback.geometry.dense(layer.weight.detach())
-    P = getattr(feedback, "P", None)
+    P = _reading(feedback)
     return {
         "map_norm": norm(B),
         "weight_angle": math.nan if W is None else angle(B, W),
@@ -138,8 +141,14 @@ def _of_map(feedback: Feedback) -> dict[str, float]:
     }
 
 
+def _reading(feedback: Feedback) -> Tensor | None:
+    """Return the rows of P that are in force: where the rank has a schedule, P holds those of later epochs too."""
+    P = getattr(feedback, "P", None)
+    return None if P is None else P[: feedback.rank]
+
+
 def _of_error(feedback: Feedback, rows: Tensor) -> dict[str, float]:
-    shares, P = spectrum(rows), getattr(feedback, "P", None)
+    shares, P = spectrum(rows), _reading(feedback)
     whole = math.nan if shares is None else 1.0  # a map without P reads every direction
     return {
         "energy_passed": whole if P is None else energy_passed(rows, P),

@@ -102,14 +102,13 @@ def _layer(study: xr.Dataset, layer: str, galleries: int) -> Iterator[Plate]:
 
 
 def _learning(study: xr.Dataset) -> Iterator[Plate]:
-    edges = drawn_edges(study)
     for suffix, chosen in _pages(conditions(study), OVERLAID):
         figure = new_figure(2 * learning_height(chosen) + 0.35)
         learning_curves(study, figure, chosen)
         caption = captions.learning(study, chosen)
         yield Plate(f"learning{suffix}", "Learning", "Learning curves", caption, figure)
-    fed = _fed(study, edges)
-    for suffix, chosen in _pages(fed, OVERLAID):
+    for suffix, chosen in _pages(_fed(study, drawn_edges(study)), OVERLAID):
+        edges = drawn_edges(_of(study, chosen))
         for part, start in enumerate(range(0, len(edges), EDGES)):
             some = edges[start : start + EDGES]
             figure = new_figure(len(some) * learning_height(chosen) + 0.2)
@@ -125,17 +124,22 @@ def _learning(study: xr.Dataset) -> Iterator[Plate]:
 
 
 def _feedback_by_step(study: xr.Dataset) -> Iterator[Plate]:
-    fed, edges = diagnosed(study)
+    fed, _ = diagnosed(study)
     kinds = {
         "angles": (FEEDBACK_ANGLES, "Alignment of the feedback, by step", captions.feedback_angles),
         "error": (FEEDBACK_ERRORS, "What the feedback passes of the error, by step", captions.feedback_error),
     }
     for suffix, chosen in _pages(fed, OVERLAID):
-        for part, some in _pages(edges, EDGES):
+        for part, some in _pages(diagnosed(_of(study, chosen))[1], EDGES):
             for kind, (quantities, title, caption) in kinds.items():
                 figure = new_figure(len(some) * learning_height(chosen) + 0.3)
                 feedback_by_step(study, figure, quantities, some, chosen)
                 yield Plate(f"feedback-{kind}{suffix}{part}", "Learning", title, caption(study, chosen), figure)
+
+
+def _of(study: xr.Dataset, chosen: list[str]) -> xr.Dataset:
+    """Return the runs of some conditions: conditions that feed back elsewhere have edges of their own."""
+    return study.isel(run=np.isin(study["condition"].values.astype(str), chosen))
 
 
 def _fed(study: xr.Dataset, edges: list[str]) -> list[str]:

@@ -38,11 +38,14 @@ def calibrate(
     Raises
     ------
     InputError
-        If there is no batch, or an error is nought or not finite, so that no factor exists; no map is then scaled.
+        If there is no batch, inside `exact()`, or if an error is nought or not finite, so that no factor exists; no
+        map is then scaled.
     """
     pairs = list(batches)
     if not pairs:
         raise InputError("calibration was given no batch of images; give it at least one")
+    if routed.edges and not routed.routes_errors:
+        raise InputError("calibration scales what a rule delivers; do it outside exact()")
     before = {edge: feedback.gain.clone() for edge, feedback in routed.maps.items()}
     with routed.exact():
         true = _energy(routed, pairs, loss)

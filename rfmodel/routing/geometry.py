@@ -210,11 +210,11 @@ class Dense:
         return *_spread(rows), len(rows)
 
     def adjoint(self, W: Tensor, delta: Tensor, like: Tensor) -> Tensor:
-        rows = delta.reshape(len(like), -1)
+        rows = delta.reshape(len(like), len(W))
         if like.ndim == 4 and _is_channels_last(like):  # delivered in the target's layout, without a copy
             height, width = like.shape[2:]
             flat = W.movedim(1, -1).reshape(len(W), -1)
-            return (rows @ flat).view(len(like), height, width, -1).movedim(-1, 1)
+            return (rows @ flat).view(len(like), height, width, like.shape[1]).movedim(-1, 1)
         return (rows @ W.reshape(len(W), -1)).reshape(like.shape)
 
     def outer(self, activity: Tensor, delta: Tensor, shape: Shape) -> Tensor:
@@ -231,7 +231,9 @@ def _is_channels_last(x: Tensor) -> bool:
 def _spread(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return by channel (dimension 1) the mean and the variance over all else, in single precision or better."""
     exact = torch.promote_types(x.dtype, torch.float32)
-    if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.numel():
+    if not x.numel():
+        return x.new_zeros(x.shape[1], dtype=exact), x.new_zeros(x.shape[1], dtype=exact)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
         # One pass; var_mean says the same and takes ten times as long. Given float32 to write to, it rounds to no less.
         blank = x.new_zeros(x.shape[1], dtype=exact)
         return torch.batch_norm_update_stats(x, blank, blank.clone(), 0.0)

@@ -249,7 +249,7 @@ class LowRank(Feedback):
 
     @torch.no_grad()
     def _factor(self, B: Tensor) -> None:
-        Q, P = plasticity.truncated(B.float() if B.dtype == torch.bfloat16 else B, self.rank, self.svd_iterations)
+        Q, P = plasticity.truncated(B.to(torch.promote_types(B.dtype, torch.float32)), self.rank, self.svd_iterations)
         self.Q[: self.rank] = Q.reshape(self.Q[: self.rank].shape).to(self.Q.dtype)
         self.P[: self.rank] = P.to(self.P.dtype)
 

@@ -63,6 +63,7 @@ class Firing:
     count: int = 0
     when: int = -1
     shape: Shape | None = None
+    batch: int = 0  # length of the leading dimension
     upstream_learns: bool = False
     is_overwritten: bool = False  # by a later operation that works in place
 
@@ -122,6 +123,12 @@ class Trace:
             raise InputError(f"port '{port}' does not carry one tensor; route a module that takes and returns one")
         return seen
 
+    @property
+    def classes(self) -> int:
+        """Size of the last dimension of the network's output; 0 where it has none, or is no one tensor."""
+        seen = self.firings[Port("", "output")]
+        return seen.shape[-1] if seen.shape else 0
+
     def shape(self, port: Port) -> Shape:
         """Return the shape at `port` without the batch dimension."""
         shape = self.firing(port).shape
@@ -154,6 +161,7 @@ def trace(network: nn.Module, example: Tensor) -> Trace:
             value = value[0]
         if isinstance(value, Tensor):
             seen.shape, seen.upstream_learns = tuple(value.shape[1:]), value.requires_grad
+            seen.batch = len(value) if value.ndim else 0
             carried.append((seen, value, value._version))
 
     for name, module in network.named_modules():
@@ -189,12 +197,17 @@ def check(edge: Edge, record: Trace) -> None:
     ------
     InputError
         If a port is missing, silent or fires twice, if the error would be read before it is delivered (an edge
-        that points forward), if a later operation overwrites in place what a port carries, or if nothing upstream of
-        the target learns.
+        that points forward), if its ends hold different numbers of samples, if a later operation overwrites in
+        place what a port carries, or if nothing upstream of the target learns.
     """
     source, target = record.firing(edge.source), record.firing(edge.target)
     if source.when <= target.when:
         raise InputError(f"edge '{edge}' points forward: '{edge.source}' comes before '{edge.target}'; swap them")
+    if source.batch != target.batch:
+        raise InputError(
+            f"edge '{edge}' joins {source.batch} samples to {target.batch}: between its ends the network folds its "
+            "batch, or has it not in front; keep the batch the leading dimension, or route ports that agree"
+        )
     for port, seen in ((edge.source, source), (edge.target, target)):
         if seen.is_overwritten:
             raise InputError(

@@ -101,11 +101,13 @@ class KolenPollack(Feedback):
     def carry(self, delta: Tensor, like: Tensor, B: Tensor) -> Tensor:
         return self.geometry.adjoint(B.to(delta.dtype), delta, like)
 
-    def from_gradient(self, dW: Tensor, step: Step, B: Tensor) -> tuple[Tensor]:
+    def from_gradient(self, dW: Tensor, step: Step, B: Tensor) -> tuple[Tensor | None]:
+        if not self.layer.weight.requires_grad:
+            return (None,)  # frozen weights get no update, and B gets theirs
         return (dW.clone(),)  # a copy: what clips or scales one gradient in place may not reach the other
 
     def plasticity(self, delta: Tensor, y: Tensor, activity: Tensor, step: Step, B: Tensor) -> tuple[Tensor | None]:
-        if self.learns_from_gradient:
+        if self.learns_from_gradient or not self.layer.weight.requires_grad:
             return (None,)
         return (self.geometry.outer(activity.to(delta.dtype), delta, tuple(B.shape)).to(B.dtype),)
 
@@ -175,7 +177,8 @@ class WeightMirror(Feedback):
             W = self.layer.weight.detach().to(self.B.dtype)
             seed, name = self._draw
             generator = generator_for(seed, f"{name}@{step}", self.B.device)
-            self.B.mul_(1 - self.decay).add_(self._seen(W, generator), alpha=self.rate)
+            # What calibration has made of B is what the mirror shows it from then on.
+            self.B.mul_(1 - self.decay).add_(self._seen(W, generator) * self.gain, alpha=self.rate)
 
     def _seen(self, W: Tensor, generator: torch.Generator) -> Tensor:
         shape = (self.samples, *self.shape)

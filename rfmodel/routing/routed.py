@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,8 @@ class Routed(nn.Module):
         Optimiser steps done, as counted by `advance`.
     loss_weight : float or None
         Share of the loss that one sample carries; None is 1/len(batch), that of a mean loss. Set it to 1/N where
-        a step's N samples arrive in several passes, so that plasticity does not depend on the split.
+        a step's N samples arrive in several passes, so that plasticity does not depend on the split; under DDP N
+        are the process's own samples. A loss that is a sum over samples must be divided by N first.
 
     Raises
     ------
@@ -94,7 +96,8 @@ class Routed(nn.Module):
         self.weighted = record.weighted
         self.order = {port: firing.when for port, firing in record.firings.items()}
         self.loss_weight: float | None = None
-        self.classes = record.shape(Port("", "output"))[-1]
+        self.classes = record.classes
+        self.reads_labels = any(feedback.reads_labels for feedback in laid.values())
         self.advances = any(feedback.advances for feedback in laid.values())
         self.steps, self._seen = 0, {}
         self._exact = False
@@ -120,6 +123,7 @@ class Routed(nn.Module):
         for feedback in self.maps.values():
             if feedback.learns_from_gradient:
                 hook = TapWeight(feedback, wiring)
+                wiring.tapped.append(feedback.layer)
                 feedback.layer.register_forward_pre_hook(hook.lay)
                 # Always: activation checkpointing leaves the last layer that it runs again by an exception.
                 feedback.layer.register_forward_hook(hook.take_away, always_call=True)
@@ -135,8 +139,18 @@ class Routed(nn.Module):
 
     def _begin(self, images: Tensor, labels: Tensor | None, cutting: bool = True, note: Note | None = None) -> Pass:
         weight = 1 / max(len(images), 1) if self.loss_weight is None else self.loss_weight
-        onehot = None if labels is None else nn.functional.one_hot(labels, self.classes).to(torch.float32)
+        if not 0 < weight < inf:
+            raise InputError(f"loss_weight {weight} is impossible; use a sample's share of the loss, 1/N")
+        onehot = self._onehot(labels) if self.reads_labels and labels is not None else None
         return Pass(Step(weight, len(images) * weight, onehot), cutting, note)
+
+    def _onehot(self, labels: Tensor) -> Tensor:
+        if labels.is_floating_point():
+            raise InputError(
+                f"a rule that learns from labels needs class indices; found {tuple(labels.shape)} of {labels.dtype}: "
+                "give indices, or use a rule that reads none"
+            )
+        return nn.functional.one_hot(labels.long(), self.classes).to(torch.float32)
 
     def _refuse_standing_still(self) -> None:
         seen = self._versions()
@@ -238,9 +252,8 @@ class Routed(nn.Module):
                 roots = [*live.values(), *named.values()]
                 gradients = torch.autograd.grad(loss(output, labels), roots, allow_unused=True)
         finally:
-            with torch.no_grad():
-                for name, buffer in self.network.named_buffers():
-                    buffer.copy_(kept[name])
+            for name, buffer in self.network.named_buffers():
+                buffer.data.copy_(kept[name])  # by .data: a graph that waits for its backward pass may have saved it
         found.signals = {port: delta for port, delta in zip(live, gradients, strict=False) if delta is not None}
         rest = zip(named, gradients[len(live) :], strict=True)
         found.gradients = {name: gradient for name, gradient in rest if gradient is not None}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import sqrt
+from math import prod, sqrt
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from rfmodel.routing.feedback import Feedback, Step, generator_for
 from rfmodel.routing.geometry import Geometry
 from rfmodel.routing.placement import geometry_of
 from rfmodel.routing.ports import Edge, Port, Routing, Trace, check
+from rfmodel.routing.reciprocal import WeightMirror
 from rfmodel.routing.topologies import is_glob, sites_of
 
 
@@ -112,7 +113,8 @@ def make_rule(name: str, **options: object) -> Rule:
 
 def call_factory(name: str, factory: Callable[..., Rule], options: Mapping[str, object]) -> Rule:
     """Return what a rule's function makes of its options; an option that is unknown or missing is refused by name."""
-    parameters = inspect.signature(factory).parameters
+    given = inspect.signature(factory).parameters
+    parameters = {n: p for n, p in given.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL}
     known = {n: p for n, p in parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
     for option in options:
         if option not in known and len(known) == len(parameters):  # what is handed on is checked where it goes
@@ -174,6 +176,7 @@ def _lay_one(record: Trace, pattern: str, rule: Rule, taken: dict[str, str], see
         check(edge, record)
         plan = replace(_plan(edge, record, seed), place=place, count=len(edges))
         laid[edge] = rule.feedback(plan)
+        _refuse_silent(plan, laid[edge])
         _try(edge, laid[edge], record)
     if rule.wants_output and not any(_plan(edge, record, seed).from_output for edge in edges):
         raise InputError(
@@ -186,6 +189,11 @@ def _lay_one(record: Trace, pattern: str, rule: Rule, taken: dict[str, str], see
 def _claim(record: Trace, pattern: str, taken: dict[str, str]) -> Sequence[str]:
     sites = sites_of(record, pattern)
     kept = [site for site in sites if not (is_glob(pattern) and site in taken)]
+    wider = [taken[site] for site in sites if is_glob(taken.get(site, ""))]
+    if wider and not kept:
+        raise InputError(
+            f'every site that it fits is taken by "{wider[0]}", which stands before it; give the narrower pattern first'
+        )
     for site in kept:
         if site in taken:
             raise InputError(f"site '{site}' is named by \"{taken[site]}\" too; keep one of the two")
@@ -204,7 +212,7 @@ def _plan(edge: Edge, record: Trace, seed: int) -> Plan:
     std = 1 / sqrt(3 * geometry.fan)
     if layer is not None and layer.weight.numel() > 1 and not layer.weight.is_meta:
         std = float(layer.weight.detach().std())
-    classes = record.shape(Port("", "output"))[-1]
+    classes = record.classes
     output = edge.source in (Port("", "output"), Port(record.weighted[-1], "output"))
     return Plan(
         edge,
@@ -217,6 +225,16 @@ def _plan(edge: Edge, record: Trace, seed: int) -> Plan:
         seed,
         shape=record.shape(edge.target),
     )
+
+
+def _refuse_silent(plan: Plan, feedback: Feedback) -> None:
+    """Refuse a map that takes its spread from weights without any, and cannot grow one."""
+    grows = isinstance(feedback, WeightMirror) or any(p.requires_grad for p in feedback.maps[:1])
+    if not (plan.std > 0 or grows or bool(feedback.effective().any())):
+        raise InputError(
+            f"edge '{plan.edge}': the weights of '{plan.edge.target.module}' are all alike (standard deviation "
+            f"{plan.std}), and a map of their spread would deliver nothing; initialise them, or leave the site out"
+        )
 
 
 @torch.no_grad()
@@ -252,4 +270,20 @@ def _try(edge: Edge, feedback: Feedback, record: Trace) -> None:
         raise InputError(
             f"edge '{edge}': {type(feedback).__name__}.plasticity returns {shapes} for maps of "
             f"{[tuple(p.shape) for p in feedback.maps]}; return one pseudo-gradient a map, or None"
+        )
+    _try_effective(edge, feedback)
+
+
+def _try_effective(edge: Edge, feedback: Feedback) -> None:
+    if type(feedback).effective is Feedback.effective:
+        return
+    try:
+        found = tuple(feedback.effective().shape)
+    except Exception as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    asked = (feedback.geometry.m, prod(feedback.geometry.weight_shape(1)))
+    if found != asked:
+        raise InputError(
+            f"edge '{edge}': {type(feedback).__name__}.effective gives {found}; return B in the forward weight's "
+            f"orientation, {asked}"
         )

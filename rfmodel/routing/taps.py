@@ -37,6 +37,8 @@ class Pass:
         Activities without the graph, for taps that are placed again.
     nodes : tuple of int
         Autograd's number of the first node that the pass made, and of the first that it did not.
+    is_graded : bool
+        Whether gradients were on where the pass began.
     """
 
     step: Step
@@ -45,6 +47,7 @@ class Pass:
     live: dict[Port, Tensor] | None = field(default_factory=dict)
     kept: dict[Port, Tensor] = field(default_factory=dict)
     nodes: tuple[int, int] = (0, 0)
+    is_graded: bool = field(default_factory=torch.is_grad_enabled)
 
 
 class Tap(torch.autograd.Function):
@@ -107,6 +110,8 @@ class Wiring:
     ----------
     edges : dict of Port to list of (Edge, Feedback)
         By source.
+    tapped : list of Module
+        The layers that compute with a tapped weight.
     now : Pass, optional
         The forward pass under way.
     passes : WeakSet of Pass
@@ -114,11 +119,12 @@ class Wiring:
     """
 
     edges: dict[Port, list[tuple[Edge, Feedback]]] = field(default_factory=dict)
+    tapped: list[nn.Module] = field(default_factory=list)
     now: Pass | None = None
     passes: WeakSet[Pass] = field(default_factory=WeakSet)
 
     def __reduce__(self):
-        return Wiring, (), {"edges": self.edges}  # a copy has none of its original's passes
+        return Wiring, (), {"edges": self.edges, "tapped": self.tapped}  # a copy has none of its original's passes
 
     @contextmanager
     def serve(self, passed: Pass) -> Iterator[Pass]:
@@ -131,6 +137,8 @@ class Wiring:
         finally:
             self.now, passed.live = None, None
             if eager:
+                for layer in self.tapped:  # hooks do not run on an interrupt
+                    layer.__dict__.pop("weight", None)
                 passed.nodes = (first, torch.autograd._get_sequence_nr())
                 self.passes.add(passed)
 
@@ -140,6 +148,11 @@ class Wiring:
         Activation checkpointing runs modules again in the midst of a backward pass. They must then be tapped as they
         were in the pass that they belong to, if in any, and the node that asks for them tells which that is.
         """
+        if self.now is not None and self.now.is_graded and not torch.is_grad_enabled():
+            raise InputError(
+                "a routed module runs without gradients inside a pass that has them, so that its errors would be lost; "
+                "take torch.no_grad out of the network, and checkpoint activations with use_reentrant=False"
+            )
         if self.now is not None or torch.compiler.is_compiling() or not self.passes:
             return self.now
         node = torch._C._current_autograd_node()

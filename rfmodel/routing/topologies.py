@@ -61,13 +61,24 @@ def direct(source: str = "output") -> Routing:
         if is_glob(sites.pattern):
             targets = closed(record, sites.pattern, origin)
             if not targets:
-                raise InputError(f"no site lies before the source '{origin}'; name a later source")
+                raise InputError(_why_none(record, sites, origin))
         else:
             targets = [_before_skip(record, sites.pattern, site) for site in sites]
             _refuse_taught_twice(record, targets, sites.pattern)
         return [Edge(origin, target) for target in targets]
 
     return routing
+
+
+def _why_none(record: Trace, sites: Sites, origin: Port) -> str:
+    before = [site for site in sites if record.firing(Port(site, "input")).when < record.firing(origin).when]
+    if not before:
+        return f"no site lies before the source '{origin}'; name a later source"
+    return (
+        f"{', '.join(before)} cannot be taught directly: nothing learns upstream of them, or a skip beside each would "
+        "bring its error to one layer twice; write each place where skips begin as a module (nn.Identity), or name a "
+        "site"
+    )
 
 
 def skipping(k: int) -> Routing:
@@ -146,6 +157,7 @@ def sites_of(record: Trace, pattern: str) -> Sites:
         )
     if isinstance(modules[pattern], nn.Linear | nn.Conv2d):
         return Sites([pattern], pattern)
+    _refuse_unroutable(pattern, pattern, modules[pattern])
     done = record.firing(Port(pattern, "output")).when
     after = [n for n in record.weighted if record.firings[Port(n, "input")].when > done]
     if not after:
@@ -160,18 +172,23 @@ def _known(record: Trace) -> list[str]:
 
 def _glob(record: Trace, pattern: str) -> list[str]:
     for name, module in record.network.named_modules():
-        fits = name and fnmatch.fnmatchcase(name, pattern) and name not in record.weighted
-        if fits and _has_matrix(module):
-            raise InputError(
-                f"site pattern '{pattern}' covers '{name}' ({type(module).__name__}), whose error cannot be routed: "
-                "write it with nn.Linear or nn.Conv2d, or name the sites one by one"
-            )
+        if name and fnmatch.fnmatchcase(name, pattern) and name not in record.weighted:
+            _refuse_unroutable(pattern, name, module)
     found = [name for name in record.weighted[1:] if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         raise InputError(
             f"site pattern '{pattern}' fits no weighted layer after the first: {', '.join(_known(record))}"
         )
     return found
+
+
+def _refuse_unroutable(pattern: str, name: str, module: nn.Module) -> None:
+    # A parametrization's tensors are those of a layer's weight, which is routed as any other.
+    if _has_matrix(module) and "parametrizations" not in name.split("."):
+        raise InputError(
+            f"site pattern '{pattern}' covers '{name}' ({type(module).__name__}), whose error cannot be routed: "
+            "write it with nn.Linear or nn.Conv2d, or name the sites one by one"
+        )
 
 
 def _has_matrix(module: nn.Module) -> bool:

@@ -1,5 +1,7 @@
 """Diagnostics by step are drawn where there are any, and only there."""
 
+import sys
+
 import numpy as np
 import pytest
 from figures.synthetic import diagnostics, join, make_run, make_study
@@ -58,3 +60,14 @@ def test_a_report_holds_both_figures_with_what_they_are_made_of(study):
         assert figures.png(plates[name].figure).startswith(b"\x89PNG")
     without = {plate.name for plate in figures.plates(study.drop_dims("step"))}
     assert not without & {"feedback-angles", "feedback-error"}
+
+
+def test_a_page_shows_only_the_edges_of_its_own_conditions(study, monkeypatch):
+    monkeypatch.setattr(sys.modules["rfmodel.figures.plates"], "OVERLAID", 1)
+    drawn = {plate.name: plate.figure for plate in figures.plates(study) if plate.name.startswith("feedback")}
+    assert len(drawn) > 3
+    for name, figure in drawn.items():
+        rows = {}
+        for axes in figure.axes:
+            rows.setdefault(axes.get_subplotspec().rowspan.start, []).append(axes.has_data())
+        assert all(any(row) for row in rows.values()), name

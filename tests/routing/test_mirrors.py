@@ -94,6 +94,16 @@ def test_decay_alone_shrinks_the_feedback():
     assert torch.equal(feedback.B, 0.75 * before)
 
 
+def test_a_calibrated_mirror_scales_what_it_is_shown():
+    plain, calibrated = (mirror("dense", rate=0.1, decay=0.1)[0] for _ in range(2))
+    (feedback,) = calibrated.maps.values()
+    feedback.rescale(3.0)
+    for model in (plain, calibrated):
+        for _ in range(5):
+            model.advance()
+    torch.testing.assert_close(feedback.B, 3 * next(iter(plain.maps.values())).B)
+
+
 def test_mirroring_touches_neither_network_nor_gradients_nor_the_random_state():
     images, labels = batch((7,), 3)
     model = routed(perceptron(), everywhere("weight_mirror"), images)

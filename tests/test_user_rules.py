@@ -299,7 +299,10 @@ def test_an_own_rule_that_looks_at_weights_is_checked_on_real_ones(write):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("/tmp/my_rules.py:my_rule", "own.toml: .*names '/tmp/my_rules.py', which leaves the protocol's folder"),
+        (
+            "/elsewhere/my_rules.py:my_rule",
+            "own.toml: .*names '/elsewhere/my_rules.py', which leaves the protocol's folder",
+        ),
         ("../my_rules.py:my_rule", "names '../my_rules.py', which leaves the protocol's folder; put the file beside"),
         ("a/../../my_rules.py:my_rule", "names 'a/../../my_rules.py', which leaves"),
         ("link.py:my_rule", "names 'link.py', which leads out of the protocol's folder; put a copy there"),
@@ -450,7 +453,7 @@ def my_rule():
         study.run_study(protocol, tmp_path / "out")
 
 
-def test_a_file_that_failed_can_be_mended_within_one_session(write):
+def test_a_file_that_failed_can_be_mended_within_one_process(write):
     refused(write("1 / 0", naming('"my_rules.py:my_rule"')), "ZeroDivisionError")
     assert built(write(PLAIN, naming('"my_rules.py:my_rule"'))).edges
 

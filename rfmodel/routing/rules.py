@@ -177,6 +177,7 @@ def _lay_one(record: Trace, pattern: str, rule: Rule, taken: dict[str, str], see
         plan = replace(_plan(edge, record, seed), place=place, count=len(edges))
         laid[edge] = rule.feedback(plan)
         _refuse_silent(plan, laid[edge])
+        _refuse_tied(edge, laid[edge], record)
         _try(edge, laid[edge], record)
     if rule.wants_output and not any(_plan(edge, record, seed).from_output for edge in edges):
         raise InputError(
@@ -225,6 +226,17 @@ def _plan(edge: Edge, record: Trace, seed: int) -> Plan:
         seed,
         shape=record.shape(edge.target),
     )
+
+
+def _refuse_tied(edge: Edge, feedback: Feedback, record: Trace) -> None:
+    """A map that is updated as a weight is cannot follow one that other modules' gradients move too."""
+    if feedback.learns_as_weights and feedback.layer is not None:
+        own = feedback.layer.weight
+        owners = [n for n, m in record.network.named_modules() if any(p is own for p in m.parameters(recurse=False))]
+        if len(owners) > 1:
+            raise InputError(
+                f"edge '{edge}': {' and '.join(owners)} share one weight, which no map can follow; untie it"
+            )
 
 
 def _refuse_silent(plan: Plan, feedback: Feedback) -> None:

@@ -6,6 +6,10 @@ import pytest
 import torch
 from convolutions import CONVOLUTIONS, around, by_channels, convolution
 from networks import ARCHITECTURES, CROSS_ENTROPY, batch, everywhere, images_of_eight, into, perceptron, routed
+from torch import nn
+
+from rfmodel.errors import InputError
+from rfmodel.routing import Routed, make_rule
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 
@@ -98,3 +102,10 @@ def test_feedback_belongs_to_the_optimiser_of_the_weights():
     assert identities == [id(maps["two"].B)]
     assert others == [id(maps["three"].Q), id(maps["three"].P)]
     assert {id(p) for p in model.feedback_parameters()} == {*identities, *others}
+
+
+def test_weights_that_two_layers_share_cannot_be_followed():
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    network[2].weight = network[1].weight
+    with pytest.raises(InputError, match="1 and 2 share one weight, which no map can follow; untie"):
+        Routed(network, {"2": make_rule("kolen_pollack")}, torch.zeros(2, 3))

@@ -122,7 +122,19 @@ class Feedback(nn.Module):
         self.gain.mul_(factor)
 
 
-class Fixed(Feedback):
+class FullRank(Feedback):
+    """A map whose B has the shape of the weight that it stands for; how B starts and learns is its subclasses'."""
+
+    B: nn.Parameter
+
+    def carry(self, delta: Tensor, like: Tensor, B: Tensor) -> Tensor:
+        return self.geometry.adjoint(B.to(delta.dtype), delta, like)
+
+    def effective(self) -> Tensor:
+        return self.geometry.dense(self.B.detach())
+
+
+class Fixed(FullRank):
     """A fixed random B with the forward weight's shape (FA: Lillicrap et al. 2016; DFA: Nokland 2016).
 
     Parameters
@@ -149,12 +161,6 @@ class Fixed(Feedback):
         if density < 1:
             B = B * sparse_mask(B.shape, density, generator)
         self.B = nn.Parameter(B, requires_grad=False)
-
-    def carry(self, delta: Tensor, like: Tensor, B: Tensor) -> Tensor:
-        return self.geometry.adjoint(B.to(delta.dtype), delta, like)
-
-    def effective(self) -> Tensor:
-        return self.geometry.dense(self.B.detach())
 
 
 class Labels(Fixed):

@@ -103,12 +103,7 @@ class LowRank(Feedback):
         one_of("init of Q and P", init, ("random", "svd"))
         self.rank, self.learn_P, self.learn_Q = rank, learn_P, learn_Q
         self.normalise, self.use_targets, self.decay = normalise, use_targets, decay
-        self.init, self.refactor_every, self.svd_iterations, self.moments = (
-            init,
-            refactor_every,
-            svd_iterations,
-            moments,
-        )
+        self.refactor_every, self.svd_iterations, self.moments = refactor_every, svd_iterations, moments
         self.clip_signal, self.clip_update, self.schedule = clip_signal, clip_update, dict(schedule or {})
         self.std = std
         self.reads_labels = use_targets and learn_P == "oja"
@@ -177,7 +172,7 @@ class LowRank(Feedback):
                 dQ = self.geometry.outer(activity.to(delta.dtype), y, tuple(q.shape)).to(q.dtype)
             if self.learn_P == "kolen_pollack":
                 dP = self._kolen_pollack(delta, activity, q)
-        return self._bounded(dQ, Q, self.learn_Q, step), self._bounded(dP, P, self.learn_P, step)
+        return self._bounded(dQ, Q, step), self._bounded(dP, P, step)
 
     def _oja(self, delta: Tensor, y: Tensor, step: Step, P: Tensor, spread: Spread | None) -> Tensor:
         if self.reads_labels:
@@ -195,16 +190,16 @@ class LowRank(Feedback):
     def _kolen_pollack(self, delta: Tensor, activity: Tensor, Q: Tensor) -> Tensor:
         dense = self.geometry.weight_shape(self.geometry.m)
         dW = self.geometry.outer(activity.to(delta.dtype), delta, dense)
-        return Q.flatten(1) @ dW.flatten(1).to(Q.dtype).T
+        return plasticity.kolen_pollack(Q.flatten(1), dW.flatten(1).to(Q.dtype))
 
     def from_gradient(self, dW: Tensor, step: Step, Q: Tensor, P: Tensor) -> tuple[Tensor | None, Tensor | None]:
         q, p = self._active(Q, P)
         dW = dW.flatten(1).to(p.dtype)
-        dQ = p @ dW if self.learn_Q == "hebbian" else None
-        dP = q.flatten(1) @ dW.T if self.learn_P == "kolen_pollack" else None
-        return self._bounded(dQ, Q, self.learn_Q, step), self._bounded(dP, P, self.learn_P, step)
+        dQ = plasticity.hebbian(p, dW) if self.learn_Q == "hebbian" else None
+        dP = plasticity.kolen_pollack(q.flatten(1), dW) if self.learn_P == "kolen_pollack" else None
+        return self._bounded(dQ, Q, step), self._bounded(dP, P, step)
 
-    def _bounded(self, found: Tensor | None, factor: Tensor, learns: str, step: Step) -> Tensor | None:
+    def _bounded(self, found: Tensor | None, factor: Tensor, step: Step) -> Tensor | None:
         """Add the decay, clip, and fill up the rows that the rank in force leaves out."""
         if found is None:
             return None

@@ -106,21 +106,32 @@ def reconstruction(
     return (P @ P.T) @ Q - P @ W, (Q @ Q.T) @ P - Q @ W.T
 
 
-def factorised(
-    P: Float[Tensor, "r m"], Q: Float[Tensor, "r n"], dW: Float[Tensor, "m n"]
-) -> tuple[Float[Tensor, "r n"], Float[Tensor, "r m"]]:
-    r"""Return the pseudo-gradients, by Q and by P, of Kolen and Pollack's rule for a factorised map.
+def hebbian(P: Float[Tensor, "r m"], dW: Float[Tensor, "m n"]) -> Float[Tensor, "r n"]:
+    r"""Return the pseudo-gradient of the Hebbian rule for Q, from the layer's own weight gradient.
 
-    .. math:: \nabla_Q = P\, \delta h^\top, \quad \nabla_P = Q\, h \delta^\top
+    .. math:: \nabla_Q = \sum P \delta\, h^\top = P\, \nabla_W, \quad \nabla_W = \sum \delta h^\top
 
-    so that B = QP moves, to first order, as W^T does within what its factors can express. The first alone is the
-    Hebbian rule for Q (eq. 18). dW = sum of delta h^T is the layer's own weight gradient.
+    in the forward orientation.
 
     Notes
     -----
-    Hanut & Kadmon, eqs. 2 and 18; the factorised form is the released code's for vision transformers.
+    Hanut & Kadmon, eq. 18 with eq. 13.
     """
-    return P @ dW, Q @ dW.T
+    return P @ dW
+
+
+def kolen_pollack(Q: Float[Tensor, "r n"], dW: Float[Tensor, "m n"]) -> Float[Tensor, "r m"]:
+    r"""Return the pseudo-gradient, by P, of Kolen and Pollack's rule for a factorised map.
+
+    .. math:: \nabla_P = Q\, h \delta^\top = Q\, \nabla_W^\top
+
+    With `hebbian` for Q, B = QP moves to first order as W^T does within what its factors can express.
+
+    Notes
+    -----
+    Hanut & Kadmon, eq. 2; the factorised form is the released code's for vision transformers.
+    """
+    return Q @ dW.T
 
 
 def truncated(

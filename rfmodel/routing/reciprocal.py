@@ -9,7 +9,7 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
-from rfmodel.routing.feedback import Feedback, Step, can_tap_weight, generator_for, needs_layer, uniform
+from rfmodel.routing.feedback import Feedback, FullRank, Step, can_tap_weight, generator_for, needs_layer, uniform
 from rfmodel.routing.geometry import Convolution, Geometry
 
 
@@ -74,7 +74,7 @@ class Signs(Feedback):
         return self.geometry.dense(self.layer.weight.detach().sign() * self.M.detach())
 
 
-class KolenPollack(Feedback):
+class KolenPollack(FullRank):
     r"""Kolen & Pollack (1994), Akrout et al. (2019): B gets the update of the weights.
 
     .. math:: \nabla_B = \sum \delta h^\top = \nabla_W
@@ -98,9 +98,6 @@ class KolenPollack(Feedback):
         self.learns_from_gradient = can_tap_weight(geometry, layer)
         self.B = nn.Parameter(uniform(geometry.own_shape, std, generator))
 
-    def carry(self, delta: Tensor, like: Tensor, B: Tensor) -> Tensor:
-        return self.geometry.adjoint(B.to(delta.dtype), delta, like)
-
     def from_gradient(self, dW: Tensor, step: Step, B: Tensor) -> tuple[Tensor | None]:
         if not self.layer.weight.requires_grad:
             return (None,)  # frozen weights get no update, and B gets theirs
@@ -111,17 +108,14 @@ class KolenPollack(Feedback):
             return (None,)
         return (self.geometry.outer(activity.to(delta.dtype), delta, tuple(B.shape)).to(B.dtype),)
 
-    def effective(self) -> Tensor:
-        return self.geometry.dense(self.B.detach())
 
-
-class WeightMirror(Feedback):
+class WeightMirror(FullRank):
     r"""Weight mirrors (Akrout et al. 2019): between task steps, noise through the layer shows B its weights.
 
     .. math:: \Delta B = \eta\, \langle y x^\top \rangle - \lambda B, \quad y = W x, \quad x \sim N(0, \sigma^2)
 
     in the forward orientation. E[Delta B] = eta sigma^2 W - lambda B, so that B tends to (eta sigma^2 / lambda) W in
-    mean. For a convolution the sum over places is divided, tap by tap, by how many places each tap saw.
+    mean. For a convolution the average is over places too, on a canvas that noise fills to the rim of its padding.
 
     Parameters
     ----------
@@ -167,9 +161,6 @@ class WeightMirror(Feedback):
         B = uniform(geometry.own_shape, std, generator_for(seed, name))
         self.B = nn.Parameter(B, requires_grad=False)
 
-    def carry(self, delta: Tensor, like: Tensor, B: Tensor) -> Tensor:
-        return self.geometry.adjoint(B.to(delta.dtype), delta, like)
-
     @torch.no_grad()
     def advance(self, step: int, optimisers: Sequence[torch.optim.Optimizer]) -> None:
         """Do a mirror step after every `every` task steps."""
@@ -185,6 +176,3 @@ class WeightMirror(Feedback):
         x = torch.empty(shape, dtype=W.dtype, device=W.device).normal_(0, self.noise, generator=generator)
         y = self._unpadded.forward(W, x)
         return self._unpadded.outer(x, y, tuple(W.shape)) / (y.numel() // W.shape[0])
-
-    def effective(self) -> Tensor:
-        return self.geometry.dense(self.B.detach())

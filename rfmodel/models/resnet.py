@@ -51,6 +51,9 @@ class ResNet(nn.Module):
     shortcut : {"A", "B"}, optional
         Where a block changes the shape. "A": every second pixel and channels of zeros, no parameters; "B": a 1 x 1
         convolution with batch norm. By default A at depths 20, 32 and 56, B at 18 and 50.
+    initialisation : {"default", "glorot"}
+        "default": convolutions normal with variance 2/(fan out), as torchvision's. "glorot": Glorot uniform weights
+        and zero biases, as in biotorch's benchmarks.
     classes : int, optional
         By default 10 at depths 20, 32 and 56, 1000 at 18 and 50.
     channels : int
@@ -61,15 +64,18 @@ class ResNet(nn.Module):
     Raises
     ------
     InputError
-        If the depth or the shortcut is unknown, `classes` or `channels` not positive, or the image smaller than one
-        pixel of the last stage.
+        If the depth, the shortcut or the initialisation is unknown, `classes` or `channels` not positive, or the image
+        smaller than one pixel of the last stage.
 
     Notes
     -----
     He, Zhang, Ren & Sun (2016), sections 3.3, 4.1 (Table 1) and 4.2. As in torchvision and unlike Table 1, a
     bottleneck block that halves the image does so in its 3 x 3 convolution. Every relu is a module of its own,
-    called once, so that an error can be read or delivered there. Convolutions are drawn normal with variance
-    2/(fan out), as torchvision does.
+    called once, so that an error can be read or delivered there.
+
+    biotorch's ResNets of depth 20, 32 and 56 (Sanfiz & Akrout, 2021) are these with shortcut A and the initialisation
+    "glorot", but for the order of channels: its shortcut sets half of the zeros before the others and half after. A
+    stage's channels can be numbered anew throughout, so that both are one network.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class ResNet(nn.Module):
         depth: int = 20,
         shortcut: str | None = None,
         *,
+        initialisation: str = "default",
         classes: int | None = None,
         channels: int = 3,
         size: int | None = None,
@@ -89,6 +96,7 @@ class ResNet(nn.Module):
         asked = zip((shortcut, classes, size), usual, strict=True)
         shortcut, classes, size = (default if value is None else value for value, default in asked)
         one_of("shortcut", shortcut, ("A", "B"))
+        one_of("initialisation", initialisation, INITIALISATIONS)
         _check(depth, plan, classes, channels, size)
         side, stride, padding = (7, 2, 3) if plan.large else (3, 1, 1)
         self.conv1 = nn.Conv2d(channels, plan.width, side, stride, padding, bias=False)
@@ -104,7 +112,7 @@ class ResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(before, classes)
-        self.apply(_initialise)
+        self.apply(INITIALISATIONS[initialisation])
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (batch, classes) for images (batch, channels, size, size)."""
@@ -183,9 +191,19 @@ def _shortcut(kind: str, before: int, after: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
 
-def _initialise(module: nn.Module) -> None:
+def _normal(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _glorot(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+INITIALISATIONS = {"default": _normal, "glorot": _glorot}
 
 
 def _check(depth: int, plan: Plan, classes: int, channels: int, size: int) -> None:

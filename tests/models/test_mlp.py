@@ -11,7 +11,7 @@ from rfmodel.models import MLP
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize("widths", [(512, 512, 512, 512), (512, 512, 512), (64,), ()])
+@pytest.mark.parametrize("widths", [(512, 512, 512, 512), (512, 64, 32), (64,), ()])
 def test_parameters_are_those_of_the_dense_layers(widths, batch_norm):
     units = [3 * 32 * 32, *widths, 10]
     dense = sum(m * n + n for m, n in zip(units, units[1:], strict=False))
@@ -22,6 +22,12 @@ def test_parameters_are_those_of_the_dense_layers(widths, batch_norm):
 def test_default_has_four_hidden_layers_of_512():
     layers = [m for m in MLP().modules() if isinstance(m, nn.Linear)]
     assert [layer.out_features for layer in layers] == [512] * 4 + [10]
+
+
+@pytest.mark.parametrize(("width", "depth"), [(64, None), (64, 3), ((7, 5), None), ((7, 5), 2), (64, 0), ((), 0)])
+def test_one_width_is_that_of_every_layer_and_a_list_gives_each(width, depth):
+    layers = [m.out_features for m in MLP(width, depth, size=4).modules() if isinstance(m, nn.Linear)]
+    assert layers[:-1] == ([width] * (4 if depth is None else depth) if isinstance(width, int) else list(width))
 
 
 def test_names_count_layers_from_one():
@@ -50,8 +56,11 @@ def test_output_is_positively_homogeneous_without_biases():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": (8, 0)}, "width 0 asked for layer2; a hidden layer needs at least 1 unit"),
-        ({"widths": (-3,)}, "width -3 asked for layer1"),
+        ({"width": (8, 0)}, "width 0 asked for layer2; a hidden layer needs at least 1 unit"),
+        ({"width": -3}, "width -3 asked for layer1"),
+        ({"width": (64, 32), "depth": 3}, r"depth 3 asked with 2 widths \[64, 32\]; give 3, or no depth"),
+        ({"width": (), "depth": 1}, r"depth 1 asked with 0 widths \[\]; give 1, or no depth"),
+        ({"depth": -1}, "depth -1 asked; an MLP needs at least 0, the linear classifier"),
         ({"classes": 0}, "classes 0 asked; an MLP needs at least 1"),
         ({"channels": 0}, "channels 0 asked"),
         ({"size": -1}, "size -1 asked"),

@@ -92,6 +92,49 @@ def test_shortcut_a_takes_every_second_pixel_and_pads_with_zeros():
     assert not y[:, 16:].any()
 
 
+def test_zeros_on_both_sides_as_in_biotorch_are_the_same_network_numbered_otherwise():
+    class Between(nn.Module):
+        def forward(self, x):
+            half = x.shape[1] // 2
+            return nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, half, half))
+
+    def order(channels):  # of ours in theirs: the first half lies in the middle
+        half, quarter = channels // 2, channels // 4
+        at = torch.arange(channels)
+        return torch.cat([at[quarter : quarter + half], at[:quarter], at[quarter + half :]])
+
+    torch.manual_seed(0)
+    ours, theirs = ResNet(20).double(), ResNet(20).double()
+    state = {key: value.clone() for key, value in ours.state_dict().items()}
+    numbers = [torch.arange(16)]  # of a stage's channels: ours at each place of theirs
+    for stage, channels in ((2, 32), (3, 64)):
+        theirs.get_submodule(f"layer{stage}")[0].downsample = Between()
+        before = numbers[-1]
+        carried = torch.cat([before, torch.arange(channels // 2, channels)])
+        numbers.append(torch.empty(channels, dtype=torch.long).index_copy(0, order(channels), carried))
+        for block in range(3):
+            prefix, incoming = f"layer{stage}.{block}", before if block == 0 else numbers[-1]
+            state[f"{prefix}.conv1.weight"] = state[f"{prefix}.conv1.weight"][:, incoming]
+            for key in ("conv2.weight", *(f"bn2.{leaf}" for leaf in NORM[:-1])):
+                state[f"{prefix}.{key}"] = state[f"{prefix}.{key}"][numbers[-1]]
+    state["fc.weight"] = state["fc.weight"][:, numbers[-1]]
+    theirs.load_state_dict(state)
+    images = torch.randn(3, 3, 16, 16, dtype=torch.double)
+    torch.testing.assert_close(theirs(images), ours(images))
+
+
+@pytest.mark.parametrize("depth", [20, 50])
+def test_glorot_initialisation_is_uniform_by_fan_in_and_out_with_a_zero_bias(depth):
+    torch.manual_seed(0)
+    network = ResNet(depth, initialisation="glorot")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            space = module.weight[0, 0].numel() if module.weight.ndim == 4 else 1
+            bound = (6 / (space * sum(module.weight.shape[:2]))) ** 0.5
+            assert 0.9 * bound < module.weight.abs().max() <= bound
+    assert not network.fc.bias.any()
+
+
 @pytest.mark.parametrize("depth", [20, 18, 50])
 def test_block_with_a_silent_branch_puts_out_its_rectified_shortcut(depth):
     network = ResNet(depth, classes=3)
@@ -135,6 +178,7 @@ def test_convolutions_have_variance_two_over_fan_out():
     [
         ({"depth": 21}, "depth 21 asked; known ResNets have depth 18, 20, 32, 50, 56"),
         ({"shortcut": "C"}, "shortcut 'C' is unknown: known are A, B"),
+        ({"initialisation": "xavier"}, "initialisation 'xavier' is unknown: known are default, glorot"),
         ({"size": 3}, "size 3 asked; ResNet-20 needs at least 4"),
         ({"depth": 18, "size": 31}, "size 31 asked; ResNet-18 needs at least 32"),
         ({"classes": 0}, "classes 0 asked; ResNet-20 needs at least 1"),

@@ -49,7 +49,7 @@ def test_keys_are_timms():
     assert list(ViT(8, 2, 2).state_dict()) == expected
 
 
-def test_timms_weights_give_timms_logits_also_with_dropout():
+def test_timms_weights_give_timms_logits_and_gradients_also_with_dropout():
     timm = pytest.importorskip("timm.models.vision_transformer", reason="the reference is timm, extra `vision`")
     torch.manual_seed(0)
     rates = dict(drop_rate=0.1, attn_drop_rate=0.1, drop_path_rate=0.1)
@@ -57,11 +57,15 @@ def test_timms_weights_give_timms_logits_also_with_dropout():
     theirs = timm.VisionTransformer(**sizes, **rates).double()
     ours = ViT(24, 3, 3, size=16).double()
     ours.load_state_dict(theirs.state_dict())
-    images, logits = torch.randn(5, 3, 16, 16, dtype=torch.double), []
+    images, logits, gradients = torch.randn(5, 3, 16, 16, dtype=torch.double), [], []
     for network in (ours, theirs):
         torch.manual_seed(1)
         logits.append(torch.stack([network.train()(images), network.eval()(images)]))
-    torch.testing.assert_close(*logits, rtol=1e-6, atol=1e-6)  # timm keeps the rates of drop path in float32
+        logits[-1].logsumexp(2).sum().backward()
+        gradients.append({name: p.grad for name, p in network.named_parameters()})
+    # timm keeps the rates of drop path in float32
+    torch.testing.assert_close(*logits, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-6)
 
 
 def test_separate_layers_split_the_fused_key_in_three():

@@ -1,8 +1,9 @@
-"""Normalised mini-batches, cut from the uint8 tensor on its own device."""
+"""Normalised mini-batches, cut from uint8 images on their own device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import torch
 from jaxtyping import Float, Int64
@@ -10,13 +11,15 @@ from torch import Tensor
 
 from rfmodel.datasets.augment import Augmentation
 from rfmodel.datasets.dataset import Split
+from rfmodel.datasets.sharing import part
+from rfmodel.datasets.streaming import StreamedSplit
 from rfmodel.errors import InputError
 
 ChannelValues = float | Sequence[float] | Tensor
 
 
 def batches(
-    split: Split,
+    split: Split | StreamedSplit,
     batch_size: int,
     *,
     mean: ChannelValues,
@@ -26,19 +29,25 @@ def batches(
     channels_last: bool = True,
     dtype: torch.dtype = torch.float32,
     drop_last: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[Float[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
-    """Yield the split's images and labels in batches, x = (augmented(pixels / 255) - mean) / std.
+    """Yield the split's images and labels in batches, x = (augmented(pixels / 255) - mean) / std, then Cutout.
 
     Parameters
     ----------
-    split : the images stay on their device, as uint8; only a batch at a time becomes float.
+    split : the images stay on their device, as uint8; only a batch at a time becomes float. A streamed split reads and
+        decodes them batch by batch, ahead, in threads that end with the iterator.
     batch_size : images a batch; the last batch holds what is left.
     mean, std : of pixels / 255, one number or one a channel.
-    generator : shuffles the images and feeds the augmentation; the images come in order where it is None.
-    augmentation : applied to pixels / 255 in float32.
+    generator : shuffles the images, then feeds a streamed split's random parts and the augmentation; the images come in
+        order where it is None.
+    augmentation : applied to pixels; its Cutout to x, so that it erases to the mean.
     channels_last : lay images of several channels out with channels innermost.
     dtype : of x.
     drop_last : leave out a last batch that is not full.
+    share : (which, of how many): yield that part of each batch only. Every part sees the draws of the whole batch, so
+        that together they are the batches of one; images of a last batch that the parts cannot share evenly are left
+        out.
 
     Yields
     ------
@@ -58,11 +67,11 @@ def batches(
     if not bool((std > 0).all()):
         raise InputError(f"std={std.flatten().tolist()} was given: positive numbers would do")
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return _cut(split, batch_size, mean, std, generator, augmentation, layout, dtype, drop_last)
+    return _cut(split, batch_size, mean, std, generator, augmentation, layout, dtype, drop_last, share)
 
 
 def _cut(
-    split: Split,
+    split: Split | StreamedSplit,
     batch_size: int,
     mean: Tensor,
     std: Tensor,
@@ -71,32 +80,35 @@ def _cut(
     layout: torch.memory_format,
     dtype: torch.dtype,
     drop_last: bool,
+    share: tuple[int, int],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    n, device = len(split), split.images.device
+    n, device = len(split), split.device
     order = None if generator is None else torch.randperm(n, generator=generator, device=generator.device).to(device)
     # (pixels / 255 - mean) / std in one multiplication and one addition
     scale, offset = 1 / (255 * std), -mean / std
-    for start in range(0, n - n % batch_size if drop_last else n, batch_size):
-        rows = slice(start, start + batch_size)
-        images, labels = split.images, split.labels
-        images, labels = (
-            (images[rows], labels[rows])
-            if order is None
-            else (images.index_select(0, order[rows]), labels.index_select(0, order[rows]))
-        )
-        x = images.float()
-        if augmentation is not None:
-            # copying and bilinear weights commute with a common factor: 0-255 serves as 0-1
-            x = augmentation(x, generator)
-        yield torch.addcmul(offset, x, scale).to(dtype).contiguous(memory_format=layout), labels
+    stop = n - n % batch_size if drop_last else n
+    which, parts = share
+    with closing(split.pieces(batch_size, stop, order, generator, share)) as pieces:
+        for images, labels in pieces:
+            if augmentation is not None:
+                # copying and bilinear weights commute with a common factor: 0-255 serves as 0-1
+                images = augmentation(images, generator)
+            x = torch.addcmul(offset, images.float(), scale)
+            if augmentation is not None:
+                x = augmentation.cut_out(x, generator)
+            if parts > 1:
+                own = part(len(labels), which, parts)
+                x, labels = x[own], labels[own]
+            if len(labels):
+                yield x.to(dtype).contiguous(memory_format=layout), labels
 
 
-def _per_channel(key: str, values: ChannelValues, split: Split) -> Float[Tensor, "1 c 1 1"]:
-    channels = split.images.shape[1]
+def _per_channel(key: str, values: ChannelValues, split: Split | StreamedSplit) -> Float[Tensor, "1 c 1 1"]:
+    channels = split.image_shape[0]
     given = torch.as_tensor(values, dtype=torch.float64).flatten()
     if len(given) not in (1, channels):
         raise InputError(
             f"{key} of {len(given)} numbers was given, but the images have {channels} channels: "
             f"1 or {channels} would do"
         )
-    return given.expand(channels).view(1, channels, 1, 1).to(split.images.device, torch.float32)
+    return given.expand(channels).view(1, channels, 1, 1).to(split.device, torch.float32)

@@ -1,4 +1,4 @@
-"""Where a CIFAR data set lies: a folder or an archive under the data folder."""
+"""Where a data set lies: the data folder, and for CIFAR a folder or an archive under it."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def data_folder(name: str, folder: str | Path | None) -> Path:
     """
     chosen = folder if folder is not None else os.environ.get(VARIABLE)
     if not chosen:
+        fetch = f", and `rfmodel data download {name} --data DIR` fetches it" if name in LAYOUTS else ""
         raise MissingData(
-            f"{name} was asked for, but no data folder was given: --data DIR or {VARIABLE} would do, "
-            f"and `rfmodel data download {name} --data DIR` fetches it"
+            f"{name} was asked for, but no data folder was given: --data DIR or {VARIABLE} would do{fetch}"
         )
     return Path(chosen).expanduser()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rfmodel.datasets import Augmentation
-from rfmodel.datasets.augment import moved, rotated
+from rfmodel.datasets.augment import cropped, moved, rotated
 from rfmodel.errors import InputError
 
 
@@ -158,8 +158,100 @@ def test_draws_and_result_do_not_depend_on_the_memory_layout(augmentation):
         ({"shift": 1.0}, "shift=1.0"),
         ({"rotation": -5}, "rotation=-5"),
         ({"rotation": 200}, "rotation=200"),
+        ({"crop": -1}, "crop=-1"),
+        ({"crop": 1.5}, "crop=1.5"),
+        ({"cutout": -16}, "cutout=-16"),
+        ({"auto_augment": "cifar"}, "auto_augment: 'cifar' is unknown: known are cifar10, imagenet; did you mean"),
     ],
 )
 def test_settings_out_of_range_name_the_value(settings, message):
     with pytest.raises(InputError, match=message):
         Augmentation(**settings)
+
+
+@pytest.mark.parametrize("c", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64])
+@pytest.mark.parametrize(("top", "left", "mirrored"), [(0, 0, False), (3, 1, False), (4, 6, True), (2, 3, True)])
+def test_crop_is_a_window_of_the_image_padded_with_black(c, dtype, top, left, mirrored):
+    x = (images(2, c, 8, 10) * 255).to(dtype)
+    padded = torch.zeros(2, c, 14, 16, dtype=dtype)
+    padded[:, :, 3:-3, 3:-3] = x
+    expected = padded[:, :, top : top + 8, left : left + 10]
+    out = cropped(x, *same_for_all(2, top, left, mirrored), 3)
+    assert out.dtype == dtype and torch.equal(out, expected.flip(3) if mirrored else expected)
+
+
+def test_crops_are_uniform_over_all_windows_and_half_are_mirrored():
+    # levels tell row and column, so that the middle pixel tells the window
+    n, level = 9000, 1 + torch.arange(144.0).view(12, 12)
+    out = Augmentation(crop=1, flip=True)(level.expand(n, 1, 12, 12), seeded())
+    rows, columns = (out[:, 0, 5, 5] - 1).div(12, rounding_mode="floor"), (out[:, 0, 5, 5] - 1) % 12
+    mirrored = out[:, 0, 5, 5] > out[:, 0, 5, 6]
+    window = (rows - 4) * 3 + torch.where(mirrored, columns - 5, columns - 4)
+    counts = torch.bincount((window + 9 * mirrored).long(), minlength=18)
+    # binomial, p = 1/18: five standard deviations
+    assert len(counts) == 18 and (counts - n / 18).abs().max() < 5 * math.sqrt(n / 18 * 17 / 18)
+
+
+def test_crop_and_mirroring_come_before_the_rotation():
+    x = images(5, 3, 9, 9)
+    out = Augmentation(crop=2, flip=True, rotation=25.0, shift=0.2)(x, seeded())
+    generator = seeded()
+    first = Augmentation(crop=2, flip=True)(x, generator)
+    assert torch.equal(Augmentation(rotation=25.0, shift=0.2)(first, generator), out)
+
+
+def test_whole_pixels_of_uint8_images_are_those_of_float_images():
+    x = (images(20, 3) * 255).to(torch.uint8)
+    for augmentation in (Augmentation(0.3, True), Augmentation(crop=3, flip=True)):
+        out = augmentation(x, seeded())
+        assert out.dtype == torch.uint8
+        assert torch.equal(out.float(), augmentation(x.float(), seeded()))
+
+
+def test_rotation_of_uint8_images_is_that_of_float_images():
+    x = (images(6, 1) * 255).to(torch.uint8)
+    assert torch.equal(Augmentation(rotation=9.0)(x, seeded()), Augmentation(rotation=9.0)(x.float(), seeded()))
+
+
+@pytest.mark.parametrize("side", [1, 4, 5])
+def test_cutout_erases_a_clipped_square_about_a_centre_uniform_over_the_image(side):
+    n, height, width = 8000, 6, 5
+    out = Augmentation(cutout=side).cut_out(torch.ones(n, 2, height, width), seeded())
+    assert torch.equal(out[:, 0], out[:, 1])
+    first, last = -(side // 2), side - side // 2
+    holes = {}
+    for y in range(height):
+        for x in range(width):
+            hole = torch.ones(height, width)
+            hole[max(y + first, 0) : max(y + last, 0), max(x + first, 0) : max(x + last, 0)] = 0
+            key = hole.numpy().tobytes()
+            holes[key] = holes.get(key, 0) + 1
+    found = {}
+    for image in out[:, 0]:
+        found[image.contiguous().numpy().tobytes()] = found.get(image.contiguous().numpy().tobytes(), 0) + 1
+    assert set(found) == set(holes)
+    for key, centres in holes.items():
+        share = centres / (height * width)
+        assert abs(found[key] - n * share) < 5 * math.sqrt(n * share * (1 - share))
+
+
+def test_cutout_of_nothing_returns_the_very_tensor_and_draws_nothing():
+    x, generator = images(), seeded()
+    before = generator.get_state()
+    assert Augmentation(flip=True).cut_out(x, generator) is x
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_cutout_draws_do_not_depend_on_the_images():
+    settings = Augmentation(cutout=3)
+    one, two = (settings.cut_out(scale * (images() + 1), seeded(4)) != 0 for scale in (1, -7))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(crop=2, flip=True), Augmentation(crop=1, rotation=5.0)])
+def test_crops_differ_by_image_and_are_the_same_for_the_same_seed(augmentation):
+    x = images(1).expand(50, -1, -1, -1)
+    out = augmentation(x, seeded(2))
+    assert len(torch.unique(out.flatten(1), dim=0)) > 1
+    assert torch.equal(out, augmentation(x, seeded(2)))

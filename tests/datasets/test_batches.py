@@ -71,6 +71,25 @@ def test_augmentation_sees_images_before_the_mean_is_taken_off():
     torch.testing.assert_close(x, torch.full_like(x, (200 / 255 - 0.5) / 0.25), atol=1e-5, rtol=0)
 
 
+def test_a_crop_pads_with_black_and_cutout_erases_to_the_mean():
+    split = Split(torch.full((64, 1, 6, 6), 200, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
+    augmentation = Augmentation(crop=2, cutout=2)
+    ((x, _),) = batches(split, 64, mean=0.5, std=0.25, generator=seeded(), augmentation=augmentation)
+    found = x.unique().tolist()
+    assert found == pytest.approx([-0.5 / 0.25, 0.0, (200 / 255 - 0.5) / 0.25])
+
+
+def test_cutout_is_drawn_after_everything_else_of_its_batch():
+    split, settings = numbered(8, 3), {"mean": 0.5, "std": 0.2}
+    plain, cut = (
+        next(batches(split, 8, generator=seeded(), augmentation=Augmentation(crop=1, cutout=side), **settings))
+        for side in (0, 3)
+    )
+    assert torch.equal(plain[1], cut[1])
+    kept = cut[0] != 0
+    assert torch.equal(plain[0][kept], cut[0][kept]) and not kept.all()
+
+
 def test_same_seed_same_batches_and_each_epoch_its_own_order():
     settings = {"mean": 0.5, "std": 0.2, "augmentation": Augmentation(0.2, True)}
     first = list(batches(numbered(), 4, generator=seeded(1), **settings))

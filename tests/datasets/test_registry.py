@@ -100,7 +100,7 @@ def test_natural_patches_take_their_options_through_the_door():
         (
             "cifar",
             {},
-            "data set 'cifar' is unknown: known are cifar10, cifar100, natural_patches; did you mean",
+            "data set 'cifar' is unknown: known are cifar10, cifar100, image_folder, natural_patches; did",
         ),
         ("natural_patches", {"colour": True}, "colour was asked for, but natural_patches is grey"),
         ("natural_patches", {"sed": 1}, "option 'sed' of natural_patches is unknown.*did you mean 'seed'"),

@@ -1,0 +1,70 @@
+"""Reading an account: of an epoch, beside backpropagation, and as the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rfmodel.costs.accounting import PARTS, Account, positive
+from rfmodel.errors import InputError
+
+
+def per_epoch(account: Account, images: int, batch: int) -> float:
+    r"""Return the FLOPs of training for an epoch, the smaller last batch included.
+
+    .. math:: \lfloor N / B \rfloor\, F(B) + F(N \bmod B)
+
+    The account of the last batch is made anew, so that what does not grow with the batch is counted by the step.
+    Evaluation is not counted.
+
+    Parameters
+    ----------
+    account : Account
+    images : int
+        N, of the training set.
+    batch : int
+        B.
+
+    Raises
+    ------
+    InputError
+        If one of them is below 1.
+    """
+    positive("images", images)
+    positive("batch", batch)
+    whole, left = divmod(images, batch)
+    flops = whole * account.at(batch).total() if whole else 0
+    return float(flops + (account.at(left).total() if left else 0))
+
+
+def relative_to_bp(account: Account, parts: Sequence[str] = PARTS) -> float:
+    """Return the FLOPs of a step over those of backpropagation in the same network, of some parts or of all.
+
+    Raises
+    ------
+    InputError
+        If a part is unknown, or backpropagation spends nothing on them.
+    """
+    theirs = account.backpropagation().total(parts)
+    if not theirs:
+        raise InputError(f"backpropagation spends nothing on {', '.join(parts)}; compare parts that it has")
+    return float(account.total(parts) / theirs)
+
+
+def rows(account: Account) -> list[dict[str, object]]:
+    """Return a row a layer and one of totals.
+
+    Returns
+    -------
+    list of dict
+        "layer"; MFLOPs a step of each part and in "total"; "share" of the whole; "of BP", the row's total over that
+        of the same row under backpropagation (NaN where that does nothing there).
+    """
+    table, bp = account.table, account.backpropagation().table.sum("part").to_series()
+    whole, found = float(table.sum()), []
+    for layer in [*account.layers, "total"]:
+        own = table.sum("layer") if layer == "total" else table.sel(layer=layer)
+        total, theirs = float(own.sum()), float(bp.sum() if layer == "total" else bp.get(layer, 0.0))
+        mega = {part: float(own.sel(part=part)) / 1e6 for part in PARTS}
+        ratio = {"share": total / whole if whole else 0.0, "of BP": total / theirs if theirs else float("nan")}
+        found.append({"layer": layer, **mega, "total": total / 1e6, **ratio})
+    return found

@@ -5,72 +5,117 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
 
 from rfmodel import precision
-from rfmodel.datasets import Dataset, Split
+from rfmodel.building import build
+from rfmodel.datasets import Split
+from rfmodel.errors import one_of
 from rfmodel.memory import keep_freed_memory
-from rfmodel.models import RetinaVVS
-from rfmodel.settings import NetworkSettings, OptimiserSettings, RuleSettings, Settings, TrainSettings
-from rfmodel.training import build, make_steps
+from rfmodel.models import NETWORKS, RetinaVVS
+from rfmodel.network_settings import (
+    MLPSettings,
+    Network,
+    ResNetSettings,
+    RetinaVVSSettings,
+    VGGSettings,
+    ViTSettings,
+)
+from rfmodel.settings import OptimiserSettings, RuleSettings, Settings, TrainSettings
+from rfmodel.training import Loop
 
-BATCH = 64
+STEPS = 4  # in a repeat
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network as it is timed: its settings, the images, and the optimiser that both loops have."""
+
+    network: Network
+    shape: tuple[int, int, int]
+    optimiser: OptimiserSettings = OptimiserSettings(name="adamw", learning_rate=1e-3, weight_decay=0.05)
+    batch: int = 128
+    rules: dict[str, RuleSettings] = field(default_factory=dict)
+
+
+RMSPROP = OptimiserSettings(learning_rate=1e-4, weight_decay=1e-5)
+SMALL = Case(RetinaVVSSettings(kernel=5, depth=2), (1, 16, 16), RMSPROP, 64)
+LARGE = Case(RetinaVVSSettings(kernel=9, depth=3), (1, 32, 32), RMSPROP, 64)
+RANK_4 = {"retina": RuleSettings(name="ldfa", options={"rank": 4, "q": "hebbian"})}
+COLOUR = (3, 32, 32)
 CASES = {
-    "5x5, 16 px": (NetworkSettings(kernel=5, depth=2), 16),
-    "9x9, 32 px": (NetworkSettings(kernel=9, depth=3), 32),
+    "retina_vvs": {
+        "5x5, 16 px, BP": SMALL,
+        "5x5, 16 px, LDFA, r = 4": replace(SMALL, rules=RANK_4),
+        "9x9, 32 px, BP": LARGE,
+        "9x9, 32 px, LDFA, r = 4": replace(LARGE, rules=RANK_4),
+    },
+    "mlp": {"MLP, BP": Case(MLPSettings(depth=3, batch_norm=True), COLOUR)},
+    "vgg": {"VGG, BP": Case(VGGSettings(), COLOUR)},
+    "vit": {"ViT, BP": Case(ViTSettings(), COLOUR)},
+    "resnet20": {"ResNet-20, BP": Case(ResNetSettings(depth=20), COLOUR)},
 }
-CONDITIONS = {
-    "BP, wide": {},
-    "LDFA, r = 4": {"retina": RuleSettings(name="ldfa", options={"rank": 4, "q": "hebbian"})},
-}
 
 
-def bench_train(repeats: int = 7, device: str = "cpu", steps: int = 4) -> list[dict[str, str]]:
-    """Time a training step of the Retina-VVS network: ours against a plain fp32 loop of the same.
+def bench_train(
+    net: str = "retina_vvs", repeats: int = 7, device: str = "cpu", compile: bool = False, casting: str = "auto"
+) -> list[dict[str, str]]:
+    """Time a training step of a network: ours against a plain fp32 loop of the same.
 
-    Both train the same architecture from the same seed with RMSprop (learning rate 1e-4, L2 1e-5) on batches of
-    64 random grey images that are on the device already; the plain loop runs backpropagation in fp32, in torch's
-    default layout and under the C library's own memory policy, as a script would. One repeat times `steps` steps of
-    each, one after the other; a ratio is taken within a repeat.
+    Both train the same architecture from the same seed and optimiser on batches of random images that are on the
+    device already; the plain loop runs backpropagation in fp32, eagerly, in torch's default layout, by torch's own
+    optimiser and under the C library's own memory policy, as a script would. One repeat times four steps of each,
+    one after the other; a ratio is taken within a repeat, and the first repeat warms both up.
+
+    Parameters
+    ----------
+    net : {"retina_vvs", "mlp", "vgg", "vit", "resnet20"}
+    repeats : int
+    device : str
+    compile : bool
+        Ours by torch.compile.
+    casting : {"auto", "fp32", "bf16"}
+        Ours.
 
     Returns
     -------
     list of dict
-        One row a network and condition: images/s of both (medians) and the ratio's minimum, median and maximum.
+        One row a case: images/s of both (medians) and the ratio's minimum, median and maximum.
     """
     rows = []
-    for case, (network, size) in CASES.items():
-        images = torch.randint(0, 256, (BATCH * steps, 1, size, size), dtype=torch.uint8, device=device)
+    for name, case in CASES[one_of("net", net, CASES)].items():
+        images = torch.randint(0, 256, (case.batch * STEPS, *case.shape), dtype=torch.uint8, device=device)
         split = Split(images, torch.randint(0, 10, (len(images),), device=device))
-        for condition, rules in CONDITIONS.items():
-            ours, plain = _ours(network, rules, split, device), _plain(network, split, device)
-            pairs = list(_interleaved(ours, plain, repeats, device))
-            rows.append({"network": case, "condition": condition} | _row(pairs, len(split)))
+        ours, plain = _ours(case, split, device, compile, casting), _plain(case, split, device)
+        pairs = list(_interleaved(ours, plain, repeats, device))
+        how = precision.resolve(casting, torch.device(device)) + (", compiled" if compile else "")
+        rows.append({"network": name, "ours by": how} | _row(pairs, len(split)))
     return rows
 
 
-def _ours(network: NetworkSettings, rules: dict, split: Split, device: str) -> Callable[[], None]:
-    optimiser = OptimiserSettings(learning_rate=1e-4, weight_decay=1e-5)
-    settings = Settings(network=network, rules=rules, train=TrainSettings(optimiser=optimiser, batch=BATCH))
-    empty = split[slice(0, 0)]
-    data = Dataset("bench", split, empty, empty, tuple("0123456789"), "", "random")
-    routed = build(settings, data.image_shape, 10, device)
-    return make_steps(routed, settings, split, torch.device(device))
+def _ours(case: Case, split: Split, device: str, compile: bool, casting: str) -> Callable[[], object]:
+    options = TrainSettings(optimiser=case.optimiser, batch=case.batch, compile=compile, precision=casting)
+    settings = Settings(network=case.network, rules=case.rules, train=options)
+    loop = Loop(build(settings, case.shape, 10, device), settings, split, torch.device(device))
+    return lambda: loop.epoch(1)
 
 
-def _plain(network: NetworkSettings, split: Split, device: str) -> Callable[[], None]:
+def _plain(case: Case, split: Split, device: str) -> Callable[[], None]:
     torch.manual_seed(0)
-    chosen = network.model_dump(exclude={"name"})
-    model = RetinaVVS(**chosen, size=split.images.shape[-1]).to(device)
-    optimiser = torch.optim.RMSprop(model.parameters(), lr=1e-4, weight_decay=1e-5)
+    channels, size, _ = case.shape
+    kind = NETWORKS[case.network.name]
+    model = kind(**case.network.arguments(), classes=10, channels=channels, size=size).to(device).train()
+    made = {"rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}[case.optimiser.name]
+    optimiser = made(model.parameters(), lr=case.optimiser.learning_rate, weight_decay=case.optimiser.weight_decay)
 
     def loop() -> None:
-        for start in range(0, len(split), BATCH):
-            images = (split.images[start : start + BATCH].float() / 255 - 0.5) / 0.5
+        for start in range(0, len(split), case.batch):
+            images = (split.images[start : start + case.batch].float() / 255 - 0.5) / 0.5
             optimiser.zero_grad()
-            loss = nn.functional.cross_entropy(model(images), split.labels[start : start + BATCH])
+            loss = nn.functional.cross_entropy(model(images), split.labels[start : start + case.batch])
             loss.backward()
             optimiser.step()
 

@@ -5,6 +5,7 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,7 @@ app.add_typer(data_app, name="data")
 ProtocolName = Annotated[str, typer.Argument(help="A protocol's name, or a .toml file.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: train.epochs=2.")]
 Only = Annotated[list[str] | None, typer.Option("--only", help="Select runs: seed=0, rank=2,4, condition='BP*'.")]
+Preset = Annotated[str | None, typer.Option(help="One of the protocol's presets (paper, fast); its first by default.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Execute the files that rules name, as in my_rules.py:my_rule.")
 ]
@@ -42,6 +44,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Processor threads; all
 def run(
     protocol: ProtocolName,
     out: Annotated[Path | None, typer.Option(help="Where the study is kept [runs/PROTOCOL].")] = None,
+    preset: Preset = None,
     overrides: Overrides = None,
     only: Only = None,
     data: DataFolder = None,
@@ -53,25 +56,33 @@ def run(
     from rfmodel import protocols
     from rfmodel.progress import StudyProgress
 
-    read = protocols.load(protocol, overrides or (), only or (), allow_code=allow_code)
+    read = protocols.load(protocol, overrides or (), only or (), preset=preset, allow_code=allow_code)
     folder = out or Path("runs") / read.name
     try:
-        with StudyProgress(read, folder) as shown:
+        with StudyProgress(read, folder, silent=_is_follower()) as shown:
+            from rfmodel.parallel import together
             from rfmodel.study import run_study
 
-            outcomes = run_study(
-                read,
-                folder,
-                data_folder=data,
-                device=_device(device, threads),
-                started=shown.started,
-                progress=shown.progress,
-                ended=shown.ended,
-            )
+            with together(_device(device, threads)) as own:
+                outcomes = run_study(
+                    read,
+                    folder,
+                    data_folder=data,
+                    device=own,
+                    started=shown.started,
+                    progress=shown.progress,
+                    ended=shown.ended,
+                )
     except KeyboardInterrupt:
         typer.echo("interrupted; finished runs are kept, and the same command goes on with the rest", err=True)
         raise typer.Exit(130) from None
-    _summary(outcomes, folder)
+    if not _is_follower():
+        _summary(outcomes, folder)
+
+
+def _is_follower() -> bool:
+    """Whether torchrun started this process, and another one is the first: that one tells."""
+    return os.environ.get("RANK", "0") != "0"
 
 
 def _summary(outcomes: list, folder: Path) -> None:
@@ -109,16 +120,18 @@ def _device(name: str, threads: int | None) -> str:
 @app.command()
 def validate(
     protocols_: Annotated[list[str], typer.Argument(metavar="PROTOCOL...")],
+    preset: Preset = None,
     overrides: Overrides = None,
     only: Only = None,
+    data: DataFolder = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Check protocols, their networks, rules, sites and ranks, without training and without the data."""
     from rfmodel import protocols, study
 
     for name in protocols_:
-        read = protocols.load(name, overrides or (), only or (), allow_code=allow_code)
-        study.validate(read)
+        read = protocols.load(name, overrides or (), only or (), preset=preset, allow_code=allow_code)
+        study.validate(read, data)
         conditions = len({r.condition for r in read.runs})
         typer.echo(f"{read.name}: {len(read.runs)} runs in {conditions} conditions can be run")
 
@@ -186,17 +199,21 @@ def rf(
 
 @bench_app.command("train")
 def bench_train(
+    net: Annotated[list[str] | None, typer.Option(help="retina_vvs (the default), mlp, vgg, vit or resnet20.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Interleaved repeats.")] = 7,
+    precision: Annotated[str, typer.Option(help="Ours: auto, fp32 or bf16.")] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Ours by torch.compile.")] = False,
     threads: Threads = None,
     device: Device = "auto",
 ) -> None:
-    """Time a training step of the Retina-VVS network against a plain fp32 PyTorch loop, interleaved."""
+    """Time a training step against a plain eager fp32 PyTorch loop of the same network, interleaved."""
     from rfmodel import bench, tables
 
-    tables.show_rows(
-        "training step, rfmodel against a plain fp32 loop",
-        bench.bench_train(repeats=repeats, device=_device(device, threads)),
-    )
+    where = _device(device, threads)
+    rows = [
+        row for name in net or ["retina_vvs"] for row in bench.bench_train(name, repeats, where, compiled, precision)
+    ]
+    tables.show_rows("training step, rfmodel against a plain fp32 loop", rows)
 
 
 @bench_app.command("fields")
@@ -268,5 +285,6 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        typer.echo(f"rfmodel: {error}", err=True)
+        if not _is_follower():
+            typer.echo(f"rfmodel: {error}", err=True)
         sys.exit(2)

@@ -13,19 +13,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from rfmodel.errors import InputError, nearest
+from rfmodel.network_settings import NAMES, Network, kind_of
 from rfmodel.rule_files import called
 from rfmodel.runs import Run, pattern_of
 from rfmodel.settings import Settings
 
-SHORT = {"bottleneck": "network", "depth": "network", "width": "network", "kernel": "network"}
+SHORT = {"bottleneck": "network", "depth": "network", "width": "network", "kernel": "network", "classes": "data"}
 EXAMPLE = 'rules.retina = {name = "ldfa"}'
 RANKLESS = {  # rules of the package that have no rank; a user's own may
     "bp", "fa", "usf", "brsf", "frsf", "kolen_pollack", "weight_mirror", "dfa", "sparse_dfa", "drtp",
 }  # fmt: skip
-TOP = ("title", "description", "source", "published", "axes", "conditions")
+TOP = ("title", "description", "source", "published", "presets", "axes", "conditions")
 
 
-def expand(file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequence[str]) -> Iterator[Run]:
+def expand(
+    file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequence[str], preset: str | None = None
+) -> Iterator[Run]:
     """Yield every run of a protocol's tables.
 
     Parameters
@@ -38,13 +41,15 @@ def expand(file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequ
         Overrides for every run.
     only : sequence of "axis=value"
         A selection by condition spares the others' expansion, which an override may make impossible.
+    preset : str, optional
+        Which of the file's presets, tables of settings laid under every condition; its first by default.
 
     Raises
     ------
     InputError
         In one line: the file, the key, the value and what would do.
     """
-    base = {key: value for key, value in raw.items() if key not in TOP}
+    base = _merge({key: value for key, value in raw.items() if key not in TOP}, _preset(file, raw, preset))
     wanted = [text.partition("=")[2].strip() for text in only if text.partition("=")[0].strip() == "condition"]
     conditions = raw.get("conditions", [{}])
     trees = [_merge(base, _own(file, condition)) for condition in conditions]
@@ -65,7 +70,8 @@ def expand(file: str, raw: dict[str, Any], forced: Mapping[str, Any], only: Sequ
             tree = copy.deepcopy(merged)
             for key, value in (point | forced).items():
                 _put(file, tree, key, value)
-            yield Run(label, _settings(file, tree, axes), {key: told[key] for key in point}, position)
+            stand = {key: told[key] for key in point}
+            yield Run(label, _settings(file, tree, axes), stand, position, _preset_name(raw, preset))
 
 
 def _refuse_idle_rank(
@@ -83,6 +89,26 @@ def _refuse_idle_rank(
     common = "rank" in forced or "rank" in _axes(file, "axes", raw.get("axes", {}))
     if own or (common and not any(ranked)):
         raise InputError(f"{file}: axis 'rank' needs a rule written as a table, as in {EXAMPLE}")
+
+
+def _preset(file: str, raw: Mapping[str, Any], chosen: str | None) -> dict[str, Any]:
+    presets = raw.get("presets", {})
+    if not isinstance(presets, dict) or not all(isinstance(tables, dict) for tables in presets.values()):
+        raise InputError(f"{file}: presets must be tables of settings, as in [presets.fast.train]")
+    if chosen is not None and chosen not in presets:
+        there = f"known are {', '.join(presets)}{nearest(chosen, presets)}" if presets else "the file has none"
+        raise InputError(f"{file}: preset '{chosen}' is unknown: {there}")
+    name = _preset_name(raw, chosen)
+    for key in presets.get(name, {}):
+        if key not in Settings.model_fields:
+            known = ", ".join(Settings.model_fields)
+            told = nearest(key, Settings.model_fields)
+            raise InputError(f"{file}: key 'presets.{name}.{key}' is unknown: known are {known}{told}")
+    return presets.get(name, {})
+
+
+def _preset_name(raw: Mapping[str, Any], chosen: str | None) -> str:
+    return chosen or next(iter(raw.get("presets", {})), "")
 
 
 def _own(file: str, condition: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,8 +192,15 @@ def _settings(file: str, tree: dict[str, Any], axes: Mapping[str, Any]) -> Setti
         raise InputError(f"{file}: {error}; use numbers, strings, booleans, lists and tables") from None
     except ValidationError as error:
         first = error.errors()[0]
+        first = {**first, "loc": _place(first["loc"])}
         key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: {_explain(f'axes.{key}' if key in axes else key, first)}") from None
+        raise InputError(f"{file}: {_explain(f'axes.{key}' if key in axes else key, first, kind_of(tree))}") from None
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return the path of a key without what pydantic adds to it: the network's kind, and the branches of a union."""
+    loc = ("network", *loc[2:]) if loc[:1] == ("network",) else loc
+    return tuple(part for part in loc if not str(part).startswith(("float", "int", "constrained-", "tuple[")))
 
 
 def _inherited(tree: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +217,10 @@ def _inherited(tree: dict[str, Any]) -> dict[str, Any]:
     return {**tree, "train": {**train, "feedback": {**kept, **feedback}}}
 
 
-def _explain(key: str, error: Mapping[str, Any]) -> str:
+def _explain(key: str, error: Mapping[str, Any], network: type[Network]) -> str:
+    if error["type"] == "union_tag_invalid":
+        found = error["ctx"]["tag"]
+        return f"key 'network.name' = '{found}' is unknown: known are {', '.join(NAMES)}{nearest(found, NAMES)}"
     if error["type"] != "extra_forbidden":
         found = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
         reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -192,6 +228,7 @@ def _explain(key: str, error: Mapping[str, Any]) -> str:
     model: Any = Settings
     for part in error["loc"][:-1]:
         model = model.model_fields[part].annotation if part in model.model_fields else model
+        model = network if part == "network" else model
         model = model if hasattr(model, "model_fields") else Settings
     known = list(model.model_fields)
     return f"key '{key}' is unknown: known there are {', '.join(known)}{nearest(str(error['loc'][-1]), known)}"

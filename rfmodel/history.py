@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from rfmodel import precision
+from rfmodel import parallel, precision
 from rfmodel.datasets import Augmentation, Dataset, Split, batches
 from rfmodel.diagnostics import angle
 from rfmodel.routing import Routed
@@ -22,31 +22,38 @@ def batches_of(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Return the batches that the settings ask for: shuffled and augmented with a generator, as they lie without."""
     options = settings.train
-    augment = options.augment if generator is not None else None
-    active = augment is not None and (augment.shift or augment.flip or augment.rotation)
+    augment = options.augment.model_dump(exclude_defaults=True) if generator is not None else {}
     return batches(
         split,
         options.batch if generator is not None else 512,
         generator=generator,
-        augmentation=Augmentation(**augment.model_dump()) if active else None,
+        augmentation=Augmentation(**augment) if augment else None,
         mean=options.mean,
         std=options.std,
         channels_last=options.channels_last,
+        share=(parallel.place(), parallel.count()) if generator is not None else (0, 1),
     )
 
 
 def evaluate(routed: Routed, split: Split, settings: Settings, casting: str) -> tuple[float, float]:
-    """Return the mean cross-entropy (nats) and the accuracy (0 to 1) on a split, in eval mode."""
+    """Return the mean cross-entropy (nats) and the accuracy (0 to 1) on a split, in eval mode.
+
+    Several processes look at their own share of the images each.
+    """
     if not len(split):
         return math.nan, math.nan
     routed.eval()
     total, right = 0.0, 0
+    own = split[parallel.place() :: parallel.count()]
     with torch.no_grad(), routed.exact() as network:
-        for images, labels in batches_of(split, settings, None):
+        for images, labels in batches_of(own, settings, None):
             with precision.autocast(casting, images.device):
                 logits = network(images).float()
             total += float(nn.functional.cross_entropy(logits, labels, reduction="sum"))
             right += int((logits.argmax(1) == labels).sum())
+    total, right = parallel.summed(
+        torch.tensor([total, right], dtype=torch.float64, device=split.labels.device)
+    ).tolist()
     return total / len(split), right / len(split)
 
 

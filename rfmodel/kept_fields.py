@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import xarray as xr
 
-from rfmodel import datasets, store, training
+from rfmodel import building, datasets, store
 from rfmodel.errors import InputError
 from rfmodel.measuring import extract_layers, measured, null_metrics
 from rfmodel.protocols import Run, select
@@ -67,8 +67,10 @@ def _again(
     wanted = run.settings.fields.model_copy(update={"layers": layers, "method": method, "preset": None})
     settings = attach(run.settings, lambda rule: _kept_file(folder, rule, allow_code))
     settings = settings.model_copy(update={"fields": wanted})
-    shape, classes = datasets.shape_of(settings.data.model_dump())
-    untrained = extract_layers(training.build(settings, shape, classes).network, settings, shape)
+    classes = int(kept.attrs["classes"])
+    known = settings.data.model_copy(update={"classes": classes, "options": {}})  # the data need not be there any more
+    shape, _ = datasets.shape_of(known.model_dump())
+    untrained = extract_layers(building.build(settings, shape, classes).network, settings, shape)
     network = _restored(settings, shape, classes, store.weights_path(folder, run.name))
     both = measured(untrained, extract_layers(network, settings, shape), null_metrics(settings, shape, classes))
     return both.assign_attrs({**kept.attrs, **both.attrs})
@@ -88,7 +90,7 @@ def _restored(settings: Settings, shape: tuple[int, ...], classes: int, path: Pa
             f"weights '{path}' are not there: the run was made with train.keep = '{settings.train.keep}'; "
             "run it again with --set train.keep=network into another folder"
         )
-    routed = training.build(settings, shape, classes)
+    routed = building.build(settings, shape, classes)
     state = torch.load(path, weights_only=True, map_location="cpu")
     try:
         missing = routed.load_state_dict(state, strict=settings.train.keep == "network").missing_keys

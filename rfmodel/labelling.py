@@ -23,7 +23,18 @@ def labelled(result: training.Trained) -> xr.Dataset:
     if edges:
         variables["feedback_gain"] = ("edge", [float(f.gain) for f in result.routed.maps.values()])
     coords = {"epoch": epochs} | ({"edge": edges} if edges else {})
-    return xr.merge([xr.Dataset(variables, coords), _diagnosed(result)], compat="equals", join="outer")
+    parts = [xr.Dataset(variables, coords), _diagnosed(result), _spent(result)]
+    return xr.merge(parts, compat="equals", join="outer")
+
+
+def _spent(result: training.Trained) -> xr.Dataset:
+    """Return what a step costs by layer and part, and the peak of memory."""
+    peak = np.nan if result.peak is None or result.peak.bytes is None else float(result.peak.bytes)
+    kind = "" if result.peak is None else result.peak.kind
+    found = xr.Dataset({"peak_memory": ((), peak, {"units": "bytes", "kind": kind})})
+    if result.account is not None:
+        found["flops"] = result.account.table.rename(layer="cost_layer")
+    return found
 
 
 def _diagnosed(result: training.Trained) -> xr.Dataset:

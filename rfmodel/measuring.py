@@ -9,7 +9,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from rfmodel import fields, symmetry, training
+from rfmodel import building, fields, symmetry
+from rfmodel.network_settings import RetinaVVSSettings
 from rfmodel.settings import Settings, TrainSettings
 
 STAGES = ("untrained", "trained")
@@ -131,7 +132,8 @@ def null_metrics(settings: Settings, shape: tuple[int, ...], classes: int) -> xr
     No field depends on the dense head, so that one unit of it will do. Runs that differ in nothing that an untrained
     field depends on share one null.
     """
-    network = settings.network.model_copy(update={"hidden": 1})
+    one = {"hidden": 1} if isinstance(settings.network, RetinaVVSSettings) else {}
+    network = settings.network.model_copy(update=one)
     train = TrainSettings(mean=settings.train.mean, std=settings.train.std)
     form = Settings(network=network, fields=settings.fields, train=train, data=settings.data)
     return _null_of(form.model_dump_json(), tuple(shape), classes)
@@ -142,7 +144,7 @@ def _null_of(form: str, shape: tuple[int, ...], classes: int) -> xr.Dataset:
     settings, found, fewest = Settings.model_validate_json(form), [], 0
     for seed in range(NULL_SEED, NULL_SEED + NULL_UNITS):
         drawn = settings.model_copy(update={"seed": seed})
-        part = extract_layers(training.build(drawn, shape, classes).network, drawn, shape)
+        part = extract_layers(building.build(drawn, shape, classes).network, drawn, shape)
         found.append(symmetry.measure(part).drop_vars("unit").assign_coords(layer=part["layer"].drop_vars("unit")))
         fewest += min(int((part["layer"] == layer).sum()) for layer in np.unique(part["layer"]))
         if fewest >= NULL_UNITS:

@@ -13,6 +13,8 @@ from math import cos, pi
 import torch
 from torch import Tensor, nn
 
+from rfmodel.settings import OptimiserSettings
+
 BLOCK = 1 << 17  # elements: what three float32 tensors of it need fits the second-level caches of two cores
 
 
@@ -100,22 +102,39 @@ def make_optimiser(
     return kinds[name](params, fused=True, **common)
 
 
-def schedule_factor(name: str, gamma: float, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """Return the factor on the learning rate at a step.
+def learning_rate(choice: OptimiserSettings, step: int, steps_per_epoch: int, epochs: int) -> float:
+    r"""Return the learning rate of a step.
+
+    .. math:: \eta_t = \eta \, w_t \, s_t, \quad w_t = w_0 + (1 - w_0) \min(1, t / T_w)
+
+    with w_0 = `warmup_from`, T_w the steps of `warmup`, and s_t by `schedule`: 1 ("constant"); gamma^epoch
+    ("exponential"); 1 / (1 + gamma t) ("inverse_time", Keras' decay); gamma^(milestones passed) ("step"); half a
+    cosine ("cosine") or a line ("linear") from 1 to floor / eta over the steps that are left after the warm-up.
 
     Parameters
     ----------
-    name : {"constant", "exponential", "inverse_time", "cosine"}
-        1; gamma**epoch; 1/(1 + gamma step) (Keras' decay); half a cosine from 1 to 0 over the training.
-    gamma : float
+    choice : OptimiserSettings
     step : int
         Steps done so far.
     steps_per_epoch, epochs : int
     """
-    if name == "exponential":
-        return gamma ** (step // steps_per_epoch)
-    if name == "inverse_time":
-        return 1 / (1 + gamma * step)
-    if name == "cosine":
-        return 0.5 * (1 + cos(pi * step / max(1, steps_per_epoch * epochs)))
+    warmup = choice.warmup * steps_per_epoch
+    factor = _schedule(choice, step, warmup, steps_per_epoch, epochs)
+    if step < warmup:
+        factor *= choice.warmup_from + (1 - choice.warmup_from) * step / warmup
+    return choice.learning_rate * factor
+
+
+def _schedule(choice: OptimiserSettings, step: int, warmup: float, steps_per_epoch: int, epochs: int) -> float:
+    if choice.schedule == "exponential":
+        return choice.gamma ** (step // steps_per_epoch)
+    if choice.schedule == "inverse_time":
+        return 1 / (1 + choice.gamma * step)
+    if choice.schedule == "step":
+        return choice.gamma ** sum(step >= milestone * steps_per_epoch for milestone in choice.milestones)
+    if choice.schedule in ("cosine", "linear"):
+        done = max(0.0, step - warmup) / max(1.0, steps_per_epoch * epochs - warmup)
+        left = 0.5 * (1 + cos(pi * done)) if choice.schedule == "cosine" else 1 - done
+        end = choice.floor / choice.learning_rate
+        return end + (1 - end) * left
     return 1.0

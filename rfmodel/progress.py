@@ -45,10 +45,13 @@ class StudyProgress:
     ----------
     protocol : Protocol
     folder : Path
+    silent : bool
+        Show nothing: another process of the same study does.
     """
 
-    def __init__(self, protocol: Protocol, folder: Path) -> None:
+    def __init__(self, protocol: Protocol, folder: Path, silent: bool = False) -> None:
         self.console = plain_console()
+        self.console.quiet = silent
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),

@@ -34,6 +34,7 @@ class Protocol:
     source: str
     text: str
     runs: tuple[Run, ...]
+    presets: tuple[str, ...] = ()
 
     @property
     def rule_files(self) -> list[RuleFile]:
@@ -82,6 +83,7 @@ def load(
     overrides: Sequence[str] = (),
     only: Sequence[str] = (),
     *,
+    preset: str | None = None,
     allow_code: bool = False,
 ) -> Protocol:
     """Read a protocol and expand it into runs. Executes nothing.
@@ -94,6 +96,8 @@ def load(
         Settings for every run ("train.epochs=2", "bottleneck=4"), or axes ("axes.seed=[0, 1]").
     only : sequence of "axis=value"
         Keep the runs that stand there ("seed=0", "condition=BP*"); several values by commas.
+    preset : str, optional
+        Which of the file's presets ("paper", "fast"); its first by default.
     allow_code : bool
         Give leave to execute the files of the user's own that the protocol's rules name, when the runs are made.
 
@@ -111,7 +115,7 @@ def load(
             raw.setdefault("axes", {})[key.removeprefix("axes.")] = value
         else:
             forced[key] = value
-    runs = _with_files(path, select(list(expand(path.name, raw, forced, only)), only), allow_code)
+    runs = _with_files(path, select(list(expand(path.name, raw, forced, only, preset)), only), allow_code)
     refuse_twins(path.name, runs)
     refuse_shared_labels(path.name, runs)
     return Protocol(
@@ -121,6 +125,7 @@ def load(
         str(raw.get("source", "")),
         path.read_text(encoding="utf-8"),
         tuple(runs),
+        tuple(raw.get("presets", {})),
     )
 
 

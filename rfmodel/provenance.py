@@ -15,7 +15,7 @@ from rfmodel import datasets, precision, training
 from rfmodel.protocols import Run
 from rfmodel.rule_files import files_of
 
-PACKAGES = ("rfmodel", "torch", "numpy", "scipy", "scikit-image", "xarray", "h5netcdf")
+PACKAGES = ("rfmodel", "torch", "numpy", "scipy", "scikit-image", "xarray", "h5netcdf", "pillow", "torchvision")
 
 
 def provenance(run: Run, data: datasets.Dataset, result: training.Trained, device: torch.device) -> dict:
@@ -23,6 +23,8 @@ def provenance(run: Run, data: datasets.Dataset, result: training.Trained, devic
     casting = precision.resolve(run.settings.train.precision, device)
     return {
         **run.coordinates,
+        "classes": float(len(data.classes)),
+        "preset": run.preset,
         "position": run.position,
         "name": run.name,
         "identity": run.identity,

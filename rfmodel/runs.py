@@ -16,12 +16,13 @@ from rfmodel.settings import Settings
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its settings, its condition, where it stands on the axes, and its condition's place in the file."""
+    """One training: its settings, condition, stand on the axes, its condition's place in the file, and the preset."""
 
     condition: str
     settings: Settings
     axes: Mapping[str, Any]
     position: int = 0
+    preset: str = ""
 
     @property
     def identity(self) -> str:
@@ -37,15 +38,16 @@ class Run:
 
     @property
     def coordinates(self) -> dict[str, Any]:
-        """Where the run stands in a study: condition, rule, rank, bottleneck, depth, seed."""
+        """Where the run stands in a study; a size that its network or rule has not is NaN."""
         rules = self.settings.rules
         ranks = {rank for rule in rules.values() if isinstance(rank := rule.options.get("rank"), int | float)}
         return {
             "condition": self.condition,
             "rule": "+".join(dict.fromkeys(called(rule.name) for rule in rules.values())) or "bp",
             "rank": float(next(iter(ranks))) if len(ranks) == 1 else float("nan"),
-            "bottleneck": self.settings.network.bottleneck,
-            "depth": self.settings.network.depth,
+            "network": self.settings.network.name,
+            **{size: self.settings.network.place(size) for size in ("bottleneck", "depth", "width")},
+            "classes": float(self.settings.data.classes or "nan"),
             "seed": self.settings.seed,
         }
 

@@ -7,25 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from rfmodel.errors import nearest
+from rfmodel.network_settings import Count, Fraction, NetworkSettings, Positive, RetinaVVSSettings, Table
 from rfmodel.rule_files import RuleFile, names_file
 
-PRESET_DEPTH = {"lindsey2019": 2, "hanut2025": 3}  # those of rfmodel.models, which needs torch
 OPTIMISER_OPTIONS = {  # those of torch.optim that change the numbers
     "rmsprop": ("alpha", "eps", "momentum", "centered"),
     "adam": ("betas", "eps", "amsgrad"),
     "adamw": ("betas", "eps", "amsgrad"),
     "sgd": ("momentum", "nesterov", "dampening"),
 }
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Table(BaseModel):
-    """A table of settings that knows all of its keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Table):
@@ -34,28 +24,15 @@ class DataSettings(Table):
     name: str = "natural_patches"
     colour: bool = False
     size: Count | None = None
+    classes: Annotated[int, Field(ge=2)] | None = None  # the first so many; all by default
     train: Count | None = None
     validation: Fraction = 0.1
     options: dict[str, int | float | str | bool | list[str]] = {}
 
-
-class NetworkSettings(Table):
-    """Which network: see `rfmodel.models`."""
-
-    name: str = "retina_vvs"
-    preset: str = "hanut2025"
-    bottleneck: int = 32
-    depth: int | None = None
-    width: int = 32
-    kernel: int = 9
-    hidden: Count = 1024
-    dropout: Fraction | None = None
-
     @model_validator(mode="after")
-    def _depth(self) -> NetworkSettings:
-        # Resolved here, so that a run has one identity whether its depth is spelt or the preset's.
-        if self.depth is None:
-            object.__setattr__(self, "depth", PRESET_DEPTH.get(self.preset, 3))
+    def _classes(self) -> DataSettings:
+        if self.classes is not None and "classes" in self.options:
+            raise ValueError("classes and options.classes are both set; keep one of them")
         return self
 
 
@@ -96,16 +73,33 @@ class OptimiserSettings(Table):
     learning_rate: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     options: dict[str, float | bool | tuple[float, float]] = {}
-    schedule: Literal["constant", "exponential", "inverse_time", "cosine"] = "constant"
+    schedule: Literal["constant", "exponential", "inverse_time", "step", "cosine", "linear"] = "constant"
     gamma: Annotated[float, Field(ge=0)] = 0.0
+    milestones: tuple[Count, ...] = ()  # epochs after which a step schedule multiplies by gamma
+    floor: Annotated[float, Field(ge=0)] = 0.0  # learning rate at which cosine and linear schedules end
+    warmup: Annotated[float, Field(ge=0)] = 0.0  # epochs over which the rate rises linearly
+    warmup_from: Annotated[float, Field(ge=0, le=1)] = 0.1  # share of the rate with which they begin
+
+    @model_validator(mode="after")
+    def _schedule(self) -> OptimiserSettings:
+        if bool(self.milestones) != (self.schedule == "step"):
+            raise ValueError("a step schedule and its milestones, epochs after which it steps, need each other")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones {list(self.milestones)} must be rising epochs")
+        if self.floor and self.schedule not in ("cosine", "linear"):
+            raise ValueError(f"a {self.schedule} schedule has no floor; leave it out, or set schedule")
+        if self.floor > self.learning_rate:
+            raise ValueError(f"floor {self.floor} is above learning_rate {self.learning_rate}; a floor is below it")
+        return self
 
     @model_validator(mode="after")
     def _gamma(self) -> OptimiserSettings:
-        if self.schedule == "exponential" and not 0 < self.gamma <= 1:
-            raise ValueError("an exponential schedule needs gamma, the factor of an epoch, above 0 and at most 1")
+        if self.schedule in ("exponential", "step") and not 0 < self.gamma <= 1:
+            unit = "an epoch" if self.schedule == "exponential" else "a milestone"
+            raise ValueError(f"schedule '{self.schedule}' needs gamma, the factor of {unit}, above 0 and at most 1")
         if self.schedule == "inverse_time" and not self.gamma > 0:
             raise ValueError("an inverse_time schedule needs gamma, the decay of a step, above 0")
-        if self.schedule in ("constant", "cosine") and self.gamma:
+        if self.schedule in ("constant", "cosine", "linear") and self.gamma:
             raise ValueError(f"a {self.schedule} schedule has no gamma; leave it out, or set schedule")
         return self
 
@@ -128,6 +122,12 @@ class AugmentationSettings(Table):
     shift: Fraction = 0.0
     flip: bool = False
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    crop: Annotated[int, Field(ge=0)] = 0  # pixels of padding around a random crop of the image's own size
+    cutout: Annotated[int, Field(ge=0)] = 0  # side in pixels of a square that is blanked
+    auto_augment: Literal["", "cifar10", "imagenet"] = ""
+
+
+ByChannel = float | tuple[float, ...]
 
 
 class TrainSettings(Table):
@@ -138,10 +138,13 @@ class TrainSettings(Table):
     optimiser: OptimiserSettings = OptimiserSettings()
     feedback: OptimiserSettings | None = None
     augment: AugmentationSettings = AugmentationSettings()
-    mean: float = 0.5
-    std: Positive = 0.5
+    mean: ByChannel = 0.5  # of grey levels from 0 to 1, one number or one a channel
+    std: Positive | tuple[Positive, ...] = 0.5
+    label_smoothing: Fraction = 0.0
+    average: Fraction = 0.0  # decay a step of a moving average of the weights, which is then what is judged; 0 is none
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: bool = True
+    compile: bool = False  # by torch.compile
     keep: Literal["network", "features", "nothing"] = "network"
     calibrate: Annotated[int, Field(ge=0)] = 0  # batches on which each edge is brought to BP's error norm; 0 is not
     clip: Positive | None = None  # bound on each entry of the weights' gradients
@@ -152,7 +155,7 @@ class TrainSettings(Table):
 class FieldSettings(Table):
     """Which receptive fields are extracted, and how: see `rfmodel.fields.extract`."""
 
-    layers: Annotated[tuple[str, ...], Field(min_length=1)] = ("retina.conv2",)
+    layers: tuple[str, ...] | None = None  # the network's own by default; () is none
     method: str = "gradient"
     blank: Annotated[float, Field(ge=0, le=1)] = 0.5
     preset: str | None = None
@@ -164,7 +167,7 @@ class Settings(Table):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataSettings = DataSettings()
-    network: NetworkSettings = NetworkSettings()
+    network: NetworkSettings = RetinaVVSSettings()
     rules: dict[str, RuleSettings] = {}
     train: TrainSettings = TrainSettings()
     fields: FieldSettings = FieldSettings()
@@ -181,3 +184,11 @@ class Settings(Table):
     def _plain(cls, value: dict[str, RuleSettings]) -> dict[str, RuleSettings]:
         # Backpropagation everywhere has one spelling, so that it has one identity.
         return {} if value == {"*": RuleSettings(name="bp")} else value
+
+    @model_validator(mode="after")
+    def _layers(self) -> Settings:
+        # Resolved here, so that a run has one identity whether its layers are spelt or the network's.
+        if self.fields.layers is None:
+            resolved = self.fields.model_copy(update={"layers": self.network.fields_of})
+            object.__setattr__(self, "fields", resolved)
+        return self

@@ -21,7 +21,11 @@ import xarray as xr
 from rfmodel.errors import InputError
 from rfmodel.rule_files import RuleFile
 
-SCHEMA = 1
+SCHEMA = 2
+KEPT = (
+    "settings", "versions", "hardware", "commit", "data_fingerprint", "data_source", "seconds", "epochs_done", "preset",
+)  # fmt: skip
+PLACES = ("condition", "rule", "rank", "network", "bottleneck", "depth", "width", "classes")
 ABSENT = "absent"
 
 
@@ -200,8 +204,8 @@ def open_study(folder: str | os.PathLike[str]) -> xr.Dataset:
     Returns
     -------
     xr.Dataset
-        Coordinates `condition, rule, rank, bottleneck, depth, seed, state` on `run`; each run's settings, versions,
-        hardware and fingerprint as JSON strings in variables of the same names.
+        Coordinates `condition, rule, rank, network, bottleneck, depth, width, classes, seed, state` on `run`; each
+        run's settings, versions, hardware and fingerprint as JSON strings in variables of the same names.
 
     Raises
     ------
@@ -231,9 +235,8 @@ def together(datasets: Iterable[xr.Dataset]) -> xr.Dataset:
 def _labelled(dataset: xr.Dataset) -> xr.Dataset:
     """Give a run its `run` dimension: coordinates that place it, and what a reviewer asks of it as variables."""
     attrs = dataset.attrs
-    places = ("condition", "rule", "rank", "bottleneck", "depth", "seed", "state", "name")
-    kept = ("settings", "versions", "hardware", "commit", "data_fingerprint", "data_source", "seconds", "epochs_done")
-    kept = [key for key in attrs if key in kept or key.startswith("classifier_")]
+    places = (*PLACES, "seed", "state", "name")
+    kept = [key for key in attrs if key in KEPT or key.startswith("classifier_")]
     # The layer and channel of a unit are in its label; as coordinates they would clash where units are absent.
     plain = dataset.drop_vars(["layer", "channel"], errors="ignore")
     return plain.assign({key: ("run", [attrs[key]]) for key in kept}).assign_coords(

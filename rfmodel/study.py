@@ -15,17 +15,20 @@ import numpy as np
 import torch
 import xarray as xr
 
-from rfmodel import datasets, fields, store, training
+from rfmodel import building, datasets, fields, parallel, store, training
 from rfmodel.errors import InputError
 from rfmodel.kept_fields import extract_again
 from rfmodel.labelling import labelled
 from rfmodel.measuring import extract_layers, measured, null_metrics
 from rfmodel.protocols import Protocol, Run
 from rfmodel.provenance import commit, provenance
-from rfmodel.settings import Settings
+from rfmodel.settings import DataSettings, Settings
 from rfmodel.user_rules import blaming
 
 __all__ = ["Outcome", "execute", "extract_again", "open_data", "run_study", "validate"]
+
+
+HEADS = tuple(f"network.{name}." for name in ("head", "fc", "logits", "classifier"))
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def open_data(settings: Settings, folder: Path | None, device: torch.device | st
     """Return the settings' data set on the device."""
     chosen = settings.data.model_dump()
     options = chosen.pop("options")
-    return datasets.load(chosen.pop("name"), folder=folder, **chosen, **options).to(device)
+    return datasets.load(chosen.pop("name"), folder=folder, **{**chosen, **options}).to(device)
 
 
 def run_study(
@@ -59,6 +62,7 @@ def run_study(
     """Run what is missing of a protocol, and return what became of each run.
 
     Everything is checked before the first run is trained. A run that diverges is kept as such and the others go on.
+    Processes that train together (`rfmodel.parallel`) all call it; the first extracts fields and writes.
 
     Parameters
     ----------
@@ -76,12 +80,14 @@ def run_study(
     InputError
         If a run cannot be, the data are missing, or the folder cannot be written.
     """
-    validate(protocol)
-    kept = {run.name: _kept(run, folder) for run in protocol.runs if store.finished(folder, run.name)}
+    validate(protocol, data_folder)
+    done = parallel.first_decides([run.name for run in protocol.runs if store.finished(folder, run.name)])
+    kept = {run.name: _kept(run, folder) for run in protocol.runs if run.name in done}
     opened = _open_all([run for run in protocol.runs if run.name not in kept], protocol.name, data_folder, device)
     commit()  # of the code that runs, not of what the checkout holds when a run ends
-    store.prepare(folder, protocol.text, protocol.rule_files)
-    store.write_plan(folder, [_planned(run) for run in protocol.runs])
+    if parallel.place() == 0:
+        store.prepare(folder, protocol.text, protocol.rule_files)
+        store.write_plan(folder, [_planned(run) for run in protocol.runs])
     outcomes = []
     # Seeds outermost: a study that is stopped early has whole rounds of conditions.
     for run in sorted(protocol.runs, key=lambda r: r.settings.seed):
@@ -108,16 +114,23 @@ def _open_all(
 ) -> dict[str, datasets.Dataset]:
     opened: dict[str, datasets.Dataset] = {}
     for run in runs:
-        if _data_key(run) not in opened:
-            try:
+        try:
+            datasets.Augmentation(**run.settings.train.augment.model_dump())  # one may need what is not installed
+            if _data_key(run) not in opened:
                 opened[_data_key(run)] = open_data(run.settings, folder, device)
-            except InputError as error:
-                raise InputError(f"{name}.toml: data: {error}") from None
+        except InputError as error:
+            raise InputError(f"{name}.toml: data: {error}") from None
     return opened
 
 
-def validate(protocol: Protocol) -> None:
+def validate(protocol: Protocol, data_folder: Path | None = None) -> None:
     """Refuse a protocol one of whose runs cannot be: network, rules, sites, ranks, layers. Opens no data.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    data_folder : Path, optional
+        Where published data sets lie; of an image folder the classes are counted there.
 
     Raises
     ------
@@ -127,12 +140,22 @@ def validate(protocol: Protocol) -> None:
     # Nothing that is checked depends on the seed, and what a user's file makes is built in earnest.
     for run in {run.settings.model_copy(update={"seed": 0}).model_dump_json(): run for run in protocol.runs}.values():
         try:
-            shape, classes = datasets.shape_of(run.settings.data.model_dump())
-            training.check(run.settings, shape, classes)
             chosen = run.settings.fields
-            fields.check_method(chosen.method, chosen.preset, chosen.options)
+            shape, classes = datasets.shape_of(run.settings.data.model_dump(), data_folder)
+            _check_options(run.settings.data)
+            parallel.check_batch(run.settings.train.batch)
+            building.check(run.settings, shape, classes)
+            if chosen.layers:
+                fields.check_method(chosen.method, chosen.preset, chosen.options)
         except InputError as error:
             raise InputError(f"{protocol.name}.toml: condition '{run.condition}': {error}") from None
+
+
+def _check_options(data: DataSettings) -> None:
+    try:
+        datasets.check_options(data.name, data.options)
+    except InputError as error:
+        raise InputError(f"data: {error}") from None
 
 
 def _data_key(run: Run) -> str:
@@ -152,8 +175,10 @@ def _run_one(
         started(run, options.epochs, -(-len(data.train) // options.batch))
     told = None if progress is None else lambda epoch, step, loss: progress(run, epoch, step, loss)
     result, dataset = execute(run, data, device, told)
-    _keep_weights(result, options.keep, store.weights_path(folder, run.name))
-    store.save(dataset, store.run_path(folder, run.name))
+    if parallel.place() == 0:
+        _keep_weights(result, options.keep, store.weights_path(folder, run.name))
+        store.save(dataset, store.run_path(folder, run.name))
+    parallel.wait_for_all()
     return Outcome(run, result.state, float(dataset["accuracy_test"][-1]), result.seconds)
 
 
@@ -161,8 +186,8 @@ def _keep_weights(result: training.Trained, keep: str, path: Path) -> None:
     if keep == "nothing":
         return
     state = result.routed.state_dict()
-    if keep == "features":  # all but the dense head, which holds nine tenths of the weights and shapes no field
-        state = {name: value for name, value in state.items() if not name.startswith("network.head.")}
+    if keep == "features":  # all but the dense head, which may hold nine tenths of the weights and shapes no field
+        state = {name: value for name, value in state.items() if not name.startswith(HEADS)}
     buffer = io.BytesIO()
     torch.save(state, buffer)
     store.write_aside(path, lambda aside: aside.write_bytes(buffer.getbuffer()))
@@ -184,18 +209,25 @@ def execute(
     device : torch.device
     progress : callable of (epoch, step, loss), optional
     """
-    settings = run.settings
+    with blaming(run.settings.rules):
+        result = training.train(run.settings, data, device, progress)
+    parts = [labelled(result)]
+    if run.settings.fields.layers and parallel.place() == 0:
+        parts.append(_fields(run.settings, data, result, device))
+    dataset = xr.merge(parts, compat="equals", join="outer", combine_attrs="override")
+    return result, dataset.assign_attrs({**provenance(run, data, result, torch.device(device)), **parts[-1].attrs})
+
+
+def _fields(
+    settings: Settings, data: datasets.Dataset, result: training.Trained, device: torch.device | str
+) -> xr.Dataset:
+    """Return the fields of the settings' layers before and after training, measured and classified."""
     shape, classes = data.image_shape, len(data.classes)
-    before = training.build(settings, shape, classes, device)
-    untrained = extract_layers(before.network, settings, shape)
-    with blaming(settings.rules):
-        result = training.train(settings, data, device, progress)
+    untrained = extract_layers(building.build(settings, shape, classes, device).network, settings, shape)
     if result.state == "done":
         with result.routed.exact() as network:
             trained = extract_layers(network, settings, shape)
     else:  # weights that are not finite have no fields
         trained = untrained.copy(data={name: np.full_like(v.values, np.nan) for name, v in untrained.items()})
         trained["status"] = xr.full_like(trained["status"], "dead", dtype="<U4")
-    both = measured(untrained, trained, null_metrics(settings, shape, classes))
-    dataset = xr.merge([labelled(result), both], compat="equals", join="outer", combine_attrs="override")
-    return result, dataset.assign_attrs({**provenance(run, data, result, torch.device(device)), **both.attrs})
+    return measured(untrained, trained, null_metrics(settings, shape, classes))

@@ -37,15 +37,18 @@ def show_protocol(name: str) -> None:
     rows: dict[str, list] = {}
     for run in read.runs:
         rules = {site: rule.model_dump() for site, rule in run.settings.rules.items()}
-        network = run.settings.network
-        row = rows.setdefault(
-            run.condition, [network.bottleneck, network.depth, json.dumps(rules) if rules else "bp", 0]
-        )
+        settings = run.settings
+        sizes = {size: settings.network.place(size) for size in ("bottleneck", "depth", "width")}
+        told = [settings.network.name, *(f"{size} {value:g}" for size, value in sizes.items() if value == value)]
+        classes = [f"{settings.data.classes} classes"] if settings.data.classes else []
+        row = rows.setdefault(run.condition, [", ".join(told + classes), json.dumps(rules) if rules else "bp", 0])
         row[-1] += 1
     plain_console().print(f"{read.title}\n{read.description}\nSource: {read.source}")
+    if read.presets:
+        plain_console().print(f"Presets: {', '.join(read.presets)} (--preset, the first by default)")
     _print(
         f"{read.name}: {len(read.runs)} runs",
-        ("condition", "bottleneck", "depth", "rules", "runs"),
+        ("condition", "network", "rules", "runs"),
         [(condition, *row) for condition, row in rows.items()],
     )
 
@@ -58,7 +61,7 @@ def _labels(read: list[xr.Dataset]) -> list[str]:
         [dataset.attrs["condition"] for dataset in read],
         [int(dataset.attrs["seed"]) for dataset in read],
         [dataset.attrs["settings"] for dataset in read],
-        {key: [dataset.attrs[key] for dataset in read] for key in ("rule", "rank", "bottleneck", "depth")},
+        {key: [dataset.attrs[key] for dataset in read] for key in store.PLACES[1:]},
     )
 
 
@@ -113,16 +116,7 @@ def show_data(folder: Path | None) -> None:
     """Print the data sets and which are found in a folder."""
     from rfmodel import datasets
 
-    rows = []
-    for name in datasets.DATASETS:
-        if name == "natural_patches":
-            rows.append((name, "built in"))
-            continue
-        try:
-            found = datasets.verify(name, folder)
-            rows.append((name, f"{sum(f.bytes is not None for f in found)} of {len(found)} files found"))
-        except InputError as error:
-            rows.append((name, str(error)))
+    rows = [(name, datasets.state_of(name, folder)) for name in datasets.DATASETS]
     _print(f"data sets in {folder or 'no folder: give --data DIR or set RFMODEL_DATA'}", ("name", "state"), rows)
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rfmodel import precision
+from rfmodel import parallel, precision
+from rfmodel.averaging import Average
+from rfmodel.building import build
+from rfmodel.compiling import compiled
+from rfmodel.costs import Account, Peak
 from rfmodel.datasets import Dataset, Split
 from rfmodel.datasets.stratify import first_rows
 from rfmodel.diagnostics import Sample, Watch
-from rfmodel.errors import InputError, one_of
 from rfmodel.history import batches_of, epoch_row, is_finite
-from rfmodel.models import NETWORKS
-from rfmodel.optimisers import make_optimiser, schedule_factor
+from rfmodel.optimisers import learning_rate, make_optimiser
 from rfmodel.routing import Routed, calibrate
-from rfmodel.rule_files import files_of
 from rfmodel.settings import OptimiserSettings, Settings
-from rfmodel.user_rules import make_any
+from rfmodel.spending import Spending, peak_memory
 
 Progress = Callable[[int, int, float], None]
 LOOK = 20  # steps between looks at the loss: on a GPU each look waits for the device
@@ -43,6 +45,10 @@ class Trained:
     seconds : float
     diagnostics : dict of int to Sample
         What the feedback did, by optimiser step; see `rfmodel.diagnostics`.
+    account : Account, optional
+        What a step costs by layer and by part, at the first epoch's ranks.
+    peak : Peak, optional
+        The most memory that was in use.
     """
 
     routed: Routed
@@ -51,60 +57,13 @@ class Trained:
     epochs: int = 0
     seconds: float = 0.0
     diagnostics: dict[int, Sample] = field(default_factory=dict)
+    account: Account | None = None
+    peak: Peak | None = None
 
     def record(self, row: Mapping[str, object]) -> None:
         """Append one epoch's row to the history."""
         for key, value in row.items():
             self.history.setdefault(key, []).append(value)
-
-
-def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device: torch.device | str = "cpu") -> Routed:
-    """Return the network of the settings with its rule laid, drawn from the settings' seed.
-
-    The network depends on the seed alone, so that conditions of equal shape start from equal weights.
-
-    Raises
-    ------
-    InputError
-        If the network, a rule, a site or a rank cannot be; the message names the key.
-    """
-    chosen = settings.network.model_dump()
-    kind = NETWORKS[one_of("network.name:", chosen.pop("name"), NETWORKS)]
-    channels, size, width = image_shape
-    if size != width:
-        raise InputError(f"network.name '{settings.network.name}' takes square images; found {size} x {width} pixels")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        try:
-            network = kind(**chosen, classes=classes, channels=channels, size=size)
-        except InputError as error:
-            raise InputError(f"network: {error}") from None
-    network = network.to(device)
-    rules = {}
-    for site, rule in settings.rules.items():
-        try:
-            rules[site] = make_any(rule)
-        except InputError as error:
-            raise InputError(f'rules."{site}": {error}') from None
-    return Routed(network, rules, torch.zeros(2, *image_shape, device=device), seed=settings.seed)
-
-
-def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> None:
-    """Refuse settings that cannot be trained, at no cost: everything is built on the meta device.
-
-    Only what a user's own file makes is built in earnest: it may look at values.
-
-    Raises
-    ------
-    InputError
-        As `build`, and for layers of `fields.layers` that are not in the network.
-    """
-    device = "cpu" if files_of(settings.rules) else "meta"
-    with torch.device(device):
-        routed = build(settings, image_shape, classes, device)
-    names = [name for name, _ in routed.network.named_modules() if name]
-    for layer in settings.fields.layers:
-        one_of("fields.layers:", layer, names)
 
 
 def train(
@@ -128,83 +87,122 @@ def train(
     Trained
         With state "diverged" if a loss, a weight or an output was not finite; the epochs before stay in the history.
     """
-    started, device = time.perf_counter(), torch.device(device)
+    device = torch.device(device)
+    with peak_memory(device) as peak:
+        result = _trained(settings, data, device, progress)
+    result.peak = peak
+    return result
+
+
+def _trained(settings: Settings, data: Dataset, device: torch.device, progress: Progress | None) -> Trained:
+    started = time.perf_counter()
     routed = build(settings, data.image_shape, len(data.classes), device)
-    if settings.train.channels_last:
-        routed = routed.to(memory_format=torch.channels_last)
-    casting = precision.resolve(settings.train.precision, device)
-    optimisers = _optimisers(settings, routed)
-    generator = torch.Generator(device).manual_seed(settings.seed)
+    loop = Loop(routed, settings, data.train, device)
     result = Trained(routed)
+    choices = [choice for _, choice in loop.optimisers]
+    spending = Spending(routed, data.image_shape, len(data.train), settings.train.batch, choices)
     _calibrate(routed, settings, data.train)
-    result.record(epoch_row(routed, settings, data, casting, (math.nan, math.nan), math.nan))
+    result.record(epoch_row(routed, settings, data, loop.casting, (math.nan, math.nan), math.nan) | {"flops_epoch": 0})
     watch = _watch(result, settings, data)
     watch.at(0)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(settings.seed)  # dropout draws from the global state
+        torch.manual_seed(settings.seed + parallel.place())  # dropout draws from the global state
         for epoch in range(1, settings.train.epochs + 1):
             begun = time.perf_counter()
-            loss, accuracy = _epoch(
-                routed, settings, data.train, casting, optimisers, generator, epoch, progress, watch
-            )
+            trained = loop.epoch(epoch, progress, watch)
             rate = len(data.train) / (time.perf_counter() - begun)
-            if not math.isfinite(loss) or not is_finite(routed, data.train, settings):
+            if not math.isfinite(trained[0]) or not is_finite(routed, data.train, settings):
                 result.state = "diverged"
                 break
-            result.record(epoch_row(routed, settings, data, casting, (loss, accuracy), rate))
+            with loop.judged():
+                row = epoch_row(routed, settings, data, loop.casting, trained, rate)
+            result.record(row | {"flops_epoch": spending.of_epoch()})
             result.epochs = epoch
         else:
-            watch.at(settings.train.epochs * math.ceil(len(data.train) / settings.train.batch), last=True)
-    result.seconds = time.perf_counter() - started
+            watch.at(settings.train.epochs * loop.steps, last=True)
+    loop.leave()
+    result.seconds, result.account = time.perf_counter() - started, spending.first
     routed.eval()
     return result
 
 
-def _epoch(
-    routed: Routed,
-    settings: Settings,
-    split: Split,
-    casting: str,
-    optimisers: list[tuple[torch.optim.Optimizer, OptimiserSettings]],
-    generator: torch.Generator,
-    epoch: int,
-    progress: Progress | None,
-    watch: Watch | None = None,
-) -> tuple[float, float]:
-    """One pass over the training images; returns the mean loss and accuracy of the passing batches."""
-    options, device = settings.train, split.images.device
-    steps = math.ceil(len(split) / options.batch)
-    total, right = torch.zeros((), device=device), torch.zeros((), device=device)
-    routed.start_epoch(epoch, [optimiser for optimiser, _ in optimisers])
-    routed.train()
-    for step, (images, labels) in enumerate(batches_of(split, settings, generator)):
-        for optimiser, choice in optimisers:
-            done = (epoch - 1) * steps + step
-            factor = schedule_factor(choice.schedule, choice.gamma, done, steps, options.epochs)
+class Loop:
+    """The training loop of one network: what an epoch needs from one to the next.
+
+    Parameters
+    ----------
+    routed : Routed
+        Laid out anew in memory where the settings ask for `channels_last`.
+    settings : Settings
+    split : Split
+        The training images, on `device`.
+    device : torch.device
+    """
+
+    def __init__(self, routed: Routed, settings: Settings, split: Split, device: torch.device) -> None:
+        self.routed, self.settings, self.split = routed, settings, split
+        if settings.train.channels_last:
+            routed.to(memory_format=torch.channels_last)
+        parallel.synchronise(routed.network)
+        self.forward = parallel.distributed(routed, device)
+        if settings.train.compile:
+            self.forward = compiled(self.forward, device)
+        self.casting = precision.resolve(settings.train.precision, device)
+        self.optimisers = _optimisers(settings, routed)
+        self.generator = torch.Generator(device).manual_seed(settings.seed)
+        self.average = Average(routed.network, settings.train.average) if settings.train.average else None
+        self.steps = math.ceil(len(split) / settings.train.batch)
+
+    def judged(self) -> AbstractContextManager[None]:
+        """Within it, the network has the weights that are judged: their moving average, where one is kept."""
+        return nullcontext() if self.average is None else self.average.in_place()
+
+    def leave(self) -> None:
+        """Leave the network with the weights that are judged."""
+        if self.average is not None:
+            self.average.exchange()
+
+    def epoch(self, epoch: int, progress: Progress | None = None, watch: Watch | None = None) -> tuple[float, float]:
+        """Pass once over the training images; return the mean loss and accuracy of the passing batches."""
+        sums = torch.zeros(3, device=self.split.device)  # loss, right answers, images
+        self.routed.start_epoch(epoch, [optimiser for optimiser, _ in self.optimisers])
+        self.routed.train()
+        for step, (images, labels) in enumerate(batches_of(self.split, self.settings, self.generator)):
+            done = (epoch - 1) * self.steps + step
+            loss, logits = self._step(images, labels, done)
+            if watch is not None:
+                watch.at(done + 1)
+            sums += torch.stack([loss * len(labels), (logits.argmax(1) == labels).sum(), loss.new_tensor(len(labels))])
+            if step % LOOK == LOOK - 1 or step == self.steps - 1:
+                if not math.isfinite(float(parallel.summed(sums)[0])):  # all processes see the same, and end together
+                    return math.nan, math.nan
+                if progress is not None:
+                    progress(epoch, step + 1, float(loss))
+        total, right, count = parallel.summed(sums).tolist()
+        return total / count, right / count
+
+    def _step(self, images: Tensor, labels: Tensor, done: int) -> tuple[Tensor, Tensor]:
+        """One update of the weights and of the feedback, after `done` others; returns the loss and the logits."""
+        options = self.settings.train
+        for optimiser, choice in self.optimisers:
+            rate = learning_rate(choice, done, self.steps, options.epochs)
             for group in optimiser.param_groups:
-                group["lr"] = choice.learning_rate * factor
+                group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
-        with precision.autocast(casting, device):
-            logits = routed(images, labels)
-        loss = nn.functional.cross_entropy(logits.float(), labels)
+        with precision.autocast(self.casting, images.device):
+            logits = self.forward(images, labels)
+        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
         loss.backward()
         if options.clip is not None:
             # Kolen & Pollack's maps get the weights' own update, so they are clipped with them.
-            weights = [*routed.network.parameters(), *routed.feedback_parameters(as_weights=True)]
+            weights = [*self.routed.network.parameters(), *self.routed.feedback_parameters(as_weights=True)]
             nn.utils.clip_grad_value_(weights, options.clip)
-        for optimiser, _ in optimisers:
+        for optimiser, _ in self.optimisers:
             optimiser.step()
-        routed.advance([optimiser for optimiser, _ in optimisers])
-        if watch is not None:
-            watch.at((epoch - 1) * steps + step + 1)
-        total += loss.detach() * len(labels)
-        right += (logits.detach().argmax(1) == labels).sum()
-        if step % LOOK == LOOK - 1 or step == steps - 1:
-            if not math.isfinite(float(total)):
-                return math.nan, math.nan
-            if progress is not None:
-                progress(epoch, step + 1, float(loss.detach()))
-    return float(total) / len(split), float(right) / len(split)
+        self.routed.advance([optimiser for optimiser, _ in self.optimisers])
+        if self.average is not None:
+            self.average.update()
+        return loss.detach(), logits.detach()
 
 
 def _calibrate(routed: Routed, settings: Settings, split: Split) -> None:
@@ -224,18 +222,6 @@ def _watch(result: Trained, settings: Settings, data: Dataset) -> Watch:
     images, labels = zip(*batches_of(held[rows], settings, None), strict=True)
     every = settings.train.diagnose_every
     return Watch(result.routed, torch.cat(images), torch.cat(labels), every, result.diagnostics)
-
-
-def make_steps(routed: Routed, settings: Settings, split: Split, device: torch.device) -> Callable[[], None]:
-    """Return a function that trains one epoch over a split, for benchmarks of the loop that `train` runs."""
-    routed = routed.to(memory_format=torch.channels_last) if settings.train.channels_last else routed
-    casting, optimisers = precision.resolve(settings.train.precision, device), _optimisers(settings, routed)
-    generator = torch.Generator(device).manual_seed(settings.seed)
-
-    def epoch() -> None:
-        _epoch(routed, settings, split, casting, optimisers, generator, 1, None)
-
-    return epoch
 
 
 def _optimisers(settings: Settings, routed: Routed) -> list[tuple[torch.optim.Optimizer, OptimiserSettings]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rfmodel import optimisers
-from rfmodel.optimisers import BlockedRMSprop, make_optimiser, schedule_factor
+from rfmodel.optimisers import BlockedRMSprop, learning_rate, make_optimiser
+from rfmodel.settings import OptimiserSettings
 
 
 @pytest.mark.parametrize("shape", [(7,), (300, 1000), (8, 4, 3, 3)])
@@ -73,10 +73,49 @@ def test_rmsprop_with_momentum_is_torchs():
     )
 
 
+def rate(step, *, steps=10, epochs=5, **choice):
+    return learning_rate(OptimiserSettings(learning_rate=2.0, **choice), step, steps, epochs) / 2
+
+
 def test_schedules_follow_their_formulas():
-    assert schedule_factor("constant", 0.0, 1000, 10, 5) == 1
-    assert schedule_factor("exponential", 0.9, 25, 10, 5) == 0.9**2  # third epoch
-    assert schedule_factor("inverse_time", 1e-2, 100, 10, 5) == 1 / (1 + 1e-2 * 100)
-    assert schedule_factor("cosine", 0.0, 0, 10, 5) == 1
-    assert schedule_factor("cosine", 0.0, 25, 10, 5) == pytest.approx(0.5)
-    assert math.isclose(schedule_factor("cosine", 0.0, 50, 10, 5), 0, abs_tol=1e-12)
+    assert rate(1000) == 1
+    assert rate(25, schedule="exponential", gamma=0.9) == 0.9**2  # third epoch
+    assert rate(100, schedule="inverse_time", gamma=1e-2) == 1 / (1 + 1e-2 * 100)
+    assert [rate(s, schedule="step", gamma=0.1, milestones=(2, 4)) for s in (19, 20, 39, 40)] == pytest.approx(
+        [1, 0.1, 0.1, 0.01]
+    )
+    assert [rate(s, schedule="cosine") for s in (0, 25, 50)] == pytest.approx([1, 0.5, 0], abs=1e-12)
+    assert [rate(s, schedule="linear") for s in (0, 20, 50)] == pytest.approx([1, 0.6, 0])
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_warm_up_rises_linearly_and_what_is_left_runs_the_schedule_down_to_its_floor(schedule):
+    warmed = {"schedule": schedule, "warmup": 1.0, "warmup_from": 0.1, "floor": 0.02}
+    assert [rate(s, **warmed) for s in (0, 5, 10)] == pytest.approx([0.1, 0.55, 1])
+    assert rate(30, **warmed) == pytest.approx((1 + 0.01) / 2)  # half of the 40 steps after the warm-up
+    assert rate(50, **warmed) == pytest.approx(0.01)
+
+
+def test_a_warm_up_multiplies_the_schedule_that_runs_beneath_it():
+    assert rate(10, schedule="exponential", gamma=0.5, warmup=2.0, warmup_from=0.0) == pytest.approx(0.5 * 0.5)
+
+
+def test_a_warm_up_longer_than_the_training_never_divides_by_nought():
+    assert 0 < rate(49, schedule="cosine", warmup=100.0) < 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"schedule": "step", "gamma": 0.1}, "need each other"),
+        ({"milestones": (3,)}, "need each other"),
+        ({"schedule": "step", "gamma": 0.1, "milestones": (3, 2)}, r"milestones \[3, 2\] must be rising"),
+        ({"schedule": "step", "milestones": (3,)}, "the factor of a milestone"),
+        ({"floor": 1e-3}, "a constant schedule has no floor"),
+        ({"schedule": "cosine", "floor": 3.0}, "floor 3.0 is above learning_rate 2.0"),
+        ({"schedule": "linear", "gamma": 0.5}, "a linear schedule has no gamma"),
+    ],
+)
+def test_schedules_that_cannot_be_are_refused(choice, message):
+    with pytest.raises(ValidationError, match=message):
+        OptimiserSettings(learning_rate=2.0, **choice)

@@ -63,8 +63,11 @@ def test_coordinates_stand_on_the_axes(write):
         "condition": "LDFA, r = 4",
         "rule": "ldfa",
         "rank": 4.0,
+        "network": "retina_vvs",
         "bottleneck": 8,
         "depth": 1,
+        "width": 8,
+        "classes": pytest.approx(math.nan, nan_ok=True),
         "seed": 1,
     }
     plain = protocols.load(write(), only=["rule=bp", "seed=0", "condition=BP, wide"]).runs
@@ -181,7 +184,18 @@ BAD |= {
     "the rate as an option": ("[train.optimiser]\noptions = {lr = 1.0}", "rmsprop has no option 'lr'"),
     "impossible option": ("[train.optimiser]\noptions = {alpha = 1.5}", "option alpha = 1.5 of rmsprop is impossible"),
     "impossible eps": ("[train.optimiser]\noptions = {eps = 0.0}", "option eps = 0.0 of rmsprop is impossible"),
-    "no layer": ("[fields]\nlayers = []", "key 'fields.layers'.*at least 1 item"),
+    "layers no list": ("[fields]\nlayers = 1", "key 'fields.layers' = 1"),
+    "unknown key of a network": ('[network]\nname = "mlp"\nwidht = 3', "key 'network.widht' is unknown.*'width'"),
+    "a width of nought": (
+        '[network]\nname = "mlp"\nwidth = 0',
+        "key 'network.width' = 0: .*greater than or equal to 1",
+    ),
+    "widths and another depth": (
+        '[network]\nname = "mlp"\nwidth = [64, 32]\ndepth = 3',
+        "depth 3 needs as many widths, found 2",
+    ),
+    "a preset that is no table": ("[presets]\nfast = 3", "presets must be tables of settings"),
+    "a preset with an unknown key": ("[presets.fast]\ntrian = 3", "key 'presets.fast.trian' is unknown.*'train'"),
     "seed too large": ("[axes]\nseed = [99999999999999999999]", "key 'axes.seed'"),
     "unknown axis": ("[axes]\nsedd = [0]", "key 'axes.sedd' is unknown: .*did you mean 'seed'"),
     "two unnamed conditions": (
@@ -198,7 +212,7 @@ UNTRAINABLE = {
     "unknown rule": ('rules.retina = "ldfb"', "small.toml: condition 'all': rules.\"retina\": rule 'ldfb' is unknown"),
     "unknown site": ('rules.retinas = "fa"', "site 'retinas' is not in the network.*did you mean 'retina'"),
     "impossible rank": ('rules.retina = {name = "ldfa", rank = 64}', "rank 64 is impossible.*32 channels.*use 1 to 32"),
-    "unknown network": ('network.name = "retina"', "network.name: 'retina' is unknown: known are retina_vvs"),
+    "unknown network": ('network.name = "retina"', "key 'network.name' = 'retina' is unknown: known are retina_vvs"),
     "impossible kernel": ("network.kernel = 4", "network: kernel 4 asked; an odd kernel"),
     "unknown layer of fields": ('fields.layers = ["retina.conv3"]', "fields.layers: 'retina.conv3' is unknown"),
     "unknown data": ('data.name = "cifar"', "data set 'cifar' is unknown: .*did you mean 'cifar10'"),
@@ -335,3 +349,61 @@ def test_the_rules_without_a_rank_are_those_whose_function_takes_none():
     takes = {name for name, make in RULES.items() if "rank" in inspect.signature(make).parameters}
     handed_on = {"skip", "partition"}  # whose own rules may have one
     assert set(RULES) - takes - handed_on == RANKLESS
+
+
+PRESETS = """
+[network]
+name = "mlp"
+[presets.paper.train]
+epochs = 7
+[presets.fast.train]
+epochs = 2
+batch = 8
+[[conditions]]
+name = "own"
+train.batch = 16
+"""
+
+
+def test_a_preset_lies_between_the_file_and_its_conditions(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text(PRESETS)
+    for preset, epochs in ((None, 7), ("paper", 7), ("fast", 2)):
+        read = protocols.load(path, preset=preset)
+        (run,) = read.runs
+        assert (run.settings.train.epochs, run.settings.train.batch) == (epochs, 16)
+        assert run.preset == (preset or "paper")
+        assert read.presets == ("paper", "fast")
+    (run,) = protocols.load(path, ["train.epochs=3"], preset="fast").runs
+    assert run.settings.train.epochs == 3
+
+
+def test_an_unknown_preset_is_refused_by_name(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text(PRESETS)
+    with pytest.raises(InputError, match="p.toml: preset 'fats' is unknown: known are paper, fast.*'fast'"):
+        protocols.load(path, preset="fats")
+    with pytest.raises(InputError, match="retina_feedback.toml: preset 'fast' is unknown: the file has none"):
+        protocols.load("retina_feedback", preset="fast")
+
+
+def test_a_network_has_one_identity_however_its_defaults_are_spelt(tmp_path):
+    path = tmp_path / "p.toml"
+    spelt = {
+        'name = "mlp"': 'name = "mlp"\nwidth = 512\ndepth = 4\nbatch_norm = false',
+        'name = "resnet"': 'name = "resnet"\ndepth = 20\nshortcut = "A"',
+    }
+    for short, long in spelt.items():
+        identities = set()
+        for text in (short, long):
+            path.write_text(f"[network]\n{text}\n")
+            identities.add(protocols.load(path).runs[0].identity)
+        assert len(identities) == 1
+
+
+def test_benchmark_networks_extract_no_fields_unless_told(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text('[network]\nname = "vgg"\n')
+    assert protocols.load(path).runs[0].settings.fields.layers == ()
+    assert protocols.load(path, ['fields.layers=["block1.conv1"]']).runs[0].settings.fields.layers == ("block1.conv1",)
+    assert protocols.load("retina_feedback").runs[0].settings.fields.layers == ("retina.conv2", "vvs.conv1")

@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from studies import TINY
 
-from rfmodel import fields, measuring, protocols, store, study, training
+from rfmodel import building, fields, measuring, protocols, store, study, training
 from rfmodel.errors import InputError
 
 
@@ -80,7 +80,7 @@ def test_a_run_carries_what_a_reviewer_asks_for(done):
 def test_kept_fields_are_the_true_gradients_of_the_kept_weights(done, tiny):
     run = protocols.load(tiny, only=["rank=2", "seed=1"]).runs[0]
     kept = store.load(store.run_path(done[0], run.name))
-    routed = training.build(run.settings, (1, 8, 8), 12)
+    routed = building.build(run.settings, (1, 8, 8), 12)
     routed.load_state_dict(torch.load(store.weights_path(done[0], run.name), weights_only=True))
     again = fields.extract(routed.network, "retina.conv2", image_shape=(1, 8, 8), normalise=(0.5, 0.5))
     np.testing.assert_allclose(again["rf"], kept["rf"].sel(stage="trained"), rtol=1e-4, atol=1e-6)
@@ -208,7 +208,9 @@ def test_a_damaged_plan_is_named(tmp_path):
 
 def test_errors_of_the_data_name_file_and_table(tiny, tmp_path):
     protocol = protocols.load(tiny, ["data.options.train_per_clas=3"])
-    with pytest.raises(InputError, match="tiny.toml: data: option 'train_per_clas' .*did you mean 'train_per_class'"):
+    with pytest.raises(
+        InputError, match="tiny.toml: condition .*data: option 'train_per_clas' .*did you mean 'train_per_class'"
+    ):
         study.run_study(protocol, tmp_path / "out")
 
 

@@ -115,10 +115,10 @@ def test_every_condition_of_a_sweep_is_listed_with_its_own_settings(tmp_path, ca
     written(tmp_path, TINY.replace('name = "BP, bottleneck {bottleneck}"', sweep))
     tables.show_protocol(str(tmp_path / "tiny.toml"))
     lines = capsys.readouterr().out.splitlines()
-    cells = {c[0]: c[1:] for line in lines if len(c := [cell.strip() for cell in line.split("│")[1:-1]]) == 5}
+    cells = {c[0]: c[1:] for line in lines if len(c := [cell.strip() for cell in line.split("│")[1:-1]]) == 4}
     assert list(cells) == ["BP, wide", "BP, 2 into 0", "BP, 2 into 2", "LDFA, r = 2"]
-    assert cells["BP, 2 into 0"] == ["2", "0", "bp", "2"]
-    assert cells["BP, 2 into 2"] == ["2", "2", "bp", "2"]
+    assert cells["BP, 2 into 0"] == ["retina_vvs, bottleneck 2, depth 0, width 4", "bp", "2"]
+    assert cells["BP, 2 into 2"] == ["retina_vvs, bottleneck 2, depth 2, width 4", "bp", "2"]
 
 
 def test_nothing_is_cut_in_a_pipe(finished, capsys):

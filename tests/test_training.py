@@ -9,7 +9,7 @@ import torch
 from studies import TINY
 from torch import nn
 
-from rfmodel import datasets, history, protocols, training
+from rfmodel import building, datasets, history, protocols, training
 from rfmodel.errors import InputError
 from rfmodel.settings import Settings
 
@@ -53,9 +53,9 @@ def test_training_leaves_the_global_random_state_as_it_was(data, runs):
 
 def test_other_seeds_give_other_networks_and_conditions_of_one_seed_the_same_one(data, runs):
     shape, classes = data.image_shape, len(data.classes)
-    one = training.build(runs["BP, wide"], shape, classes).network
-    two = training.build(runs["LDFA, r = 2"], shape, classes).network
-    other = training.build(runs["BP, wide"].model_copy(update={"seed": 1}), shape, classes).network
+    one = building.build(runs["BP, wide"], shape, classes).network
+    two = building.build(runs["LDFA, r = 2"], shape, classes).network
+    other = building.build(runs["BP, wide"].model_copy(update={"seed": 1}), shape, classes).network
     assert torch.equal(one.retina.conv1.weight, two.retina.conv1.weight)
     assert not torch.equal(one.retina.conv1.weight, other.retina.conv1.weight)
 
@@ -68,7 +68,7 @@ def test_loop_is_plain_stochastic_gradient_descent_where_no_rule_is_laid(data, r
     chosen = chosen.model_copy(update={"network": chosen.network.model_copy(update={"dropout": 0.0})})
     result = training.train(chosen, data)
 
-    network = training.build(chosen, data.image_shape, len(data.classes)).network.train()
+    network = building.build(chosen, data.image_shape, len(data.classes)).network.train()
     generator = torch.Generator().manual_seed(chosen.seed)
     for _ in range(2):
         order = torch.randperm(len(data.train), generator=generator)
@@ -105,7 +105,7 @@ def test_true_feedback_has_no_angle_to_backpropagation(data, runs):
     chosen = runs["BP, wide"]
     rules = Settings(rules={"*": "fa"}).rules
     chosen = chosen.model_copy(update={"rules": rules})
-    routed = training.build(chosen, data.image_shape, len(data.classes))
+    routed = building.build(chosen, data.image_shape, len(data.classes))
     for edge, feedback in zip(routed.edges, routed.feedback.values(), strict=True):
         feedback.B.data.copy_(routed.network.get_submodule(edge.target.module).weight.data)
     angles = history.alignment_angles(routed, data.validation, chosen)
@@ -126,14 +126,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged_with_its_epoch(data,
 
 def test_an_untrained_run_is_its_own_start(data, runs):
     result = training.train(settings(runs, epochs=0), data)
-    start = training.build(runs["BP, wide"], data.image_shape, len(data.classes))
+    start = building.build(runs["BP, wide"], data.image_shape, len(data.classes))
     assert all(torch.equal(p, q) for p, q in zip(result.routed.parameters(), start.parameters(), strict=True))
 
 
 def test_feedback_maps_have_an_optimiser_of_their_own(data, runs):
     still = runs["BP, wide"].train.optimiser.model_copy(update={"name": "sgd", "learning_rate": 1e-12})
     result = training.train(settings(runs, "LDFA, r = 2", feedback=still, epochs=1), data)
-    start = training.build(runs["LDFA, r = 2"], data.image_shape, len(data.classes))
+    start = building.build(runs["LDFA, r = 2"], data.image_shape, len(data.classes))
     for a, b in zip(result.routed.feedback.parameters(), start.feedback.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
     assert not torch.equal(result.routed.network.retina.conv1.weight, start.network.retina.conv1.weight)
@@ -149,4 +149,4 @@ def test_progress_ends_at_the_last_step_of_each_epoch(data, runs):
 
 def test_images_must_be_square(runs):
     with pytest.raises(InputError, match="takes square images; found 8 x 9 pixels"):
-        training.build(runs["BP, wide"], (1, 8, 9), 10)
+        building.build(runs["BP, wide"], (1, 8, 9), 10)

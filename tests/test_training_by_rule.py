@@ -8,7 +8,7 @@ import pytest
 import torch
 from studies import TINY
 
-from rfmodel import datasets, protocols, training
+from rfmodel import building, datasets, protocols, training
 from rfmodel.errors import InputError
 from rfmodel.labelling import labelled
 from rfmodel.settings import OptimiserSettings, Settings
@@ -77,7 +77,7 @@ def test_kolen_pollack_feedback_is_updated_by_the_optimiser_of_the_weights(tiny,
     sgd = OptimiserSettings(name="sgd", learning_rate=rate, weight_decay=decay)
     still = OptimiserSettings(name="sgd", learning_rate=1e-12)  # what feedback of its own would get
     chosen = ruled(tiny, {"*": "kolen_pollack"}, optimiser=sgd, feedback=still, precision="fp32")
-    start = training.build(chosen, data.image_shape, len(data.classes))
+    start = building.build(chosen, data.image_shape, len(data.classes))
     result = training.train(chosen, data)
     shrunk = (1 - rate * decay) ** result.routed.steps
     for before, after in zip(start.maps.values(), result.routed.maps.values(), strict=True):
@@ -98,7 +98,7 @@ def test_full_rank_feedback_has_no_rank(tiny, data):
 def test_clipping_bounds_what_a_step_of_sgd_moves(tiny, data):
     sgd = OptimiserSettings(name="sgd", learning_rate=1.0)
     chosen = ruled(tiny, {}, optimiser=sgd, clip=1e-4, precision="fp32")
-    start, result = training.build(chosen, data.image_shape, len(data.classes)), training.train(chosen, data)
+    start, result = building.build(chosen, data.image_shape, len(data.classes)), training.train(chosen, data)
     bound = 1e-4 * result.routed.steps
     moved = [
         (p - q).abs().max() for p, q in zip(start.network.parameters(), result.routed.network.parameters(), strict=True)
@@ -109,7 +109,7 @@ def test_clipping_bounds_what_a_step_of_sgd_moves(tiny, data):
 def test_clipping_holds_for_kolen_pollack_feedback_as_for_the_weights(tiny, data):
     sgd = OptimiserSettings(name="sgd", learning_rate=1.0)
     chosen = ruled(tiny, {"*": "kolen_pollack"}, optimiser=sgd, clip=1e-4, precision="fp32")
-    start = training.build(chosen, data.image_shape, len(data.classes))
+    start = building.build(chosen, data.image_shape, len(data.classes))
     result = training.train(chosen, data)
     for before, after in zip(start.maps.values(), result.routed.maps.values(), strict=True):
         first, last = (f.effective() - f.layer.weight.detach().flatten(1) for f in (before, after))
@@ -127,4 +127,4 @@ def test_clipping_holds_for_kolen_pollack_feedback_as_for_the_weights(tiny, data
 )
 def test_rules_that_cannot_be_are_refused_before_training(tiny, data, rules, message):
     with pytest.raises(InputError, match=message):
-        training.check(ruled(tiny, rules), data.image_shape, len(data.classes))
+        building.check(ruled(tiny, rules), data.image_shape, len(data.classes))

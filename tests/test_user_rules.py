@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import rfmodel
-from rfmodel import protocols, store, study, training
+from rfmodel import building, protocols, store, study
 from rfmodel.errors import InputError
 from rfmodel.routing import RULES, Port, Routed, make_rule
 from rfmodel.rule_files import called, parted
@@ -74,7 +74,7 @@ def identity(path, *overrides):
 
 def built(path, *overrides, allow_code=True):
     run = protocols.load(path, overrides, allow_code=allow_code).runs[0]
-    return training.build(run.settings, (1, 8, 8), 12)
+    return building.build(run.settings, (1, 8, 8), 12)
 
 
 def refused(path, message, *overrides):
@@ -244,7 +244,7 @@ def test_what_is_executed_is_what_was_hashed(write):
     path = write()
     run = protocols.load(path, allow_code=True).runs[0]
     (path.parent / "my_rules.py").write_text("raise RuntimeError")
-    assert training.build(run.settings, (1, 8, 8), 12).edges
+    assert building.build(run.settings, (1, 8, 8), 12).edges
 
 
 def test_axes_labels_and_selections_call_a_rule_by_its_function(write):
@@ -261,7 +261,7 @@ def test_a_rank_axis_and_overrides_reach_the_function(write):
     assert [run.coordinates["rank"] for run in protocols.load(path).runs] == [1.0, 3.0]
     run = protocols.load(path, ["rules.'retina.conv2'.sigma=0.5"], ["rank=3"], allow_code=True).runs[0]
     assert run.settings.rules["retina.conv2"].options == {"rank": 3, "sigma": 0.5}
-    assert len(next(iter(training.build(run.settings, (1, 8, 8), 12).maps.values())).P) == 3
+    assert len(next(iter(building.build(run.settings, (1, 8, 8), 12).maps.values())).P) == 3
 
 
 def test_a_plain_function_and_a_registered_name_both_make_rules(write):

@@ -67,6 +67,9 @@ class FactorOptions:
         the order in which their targets fire.
     schedule : list of [epoch, rank], optional
         From that epoch on (the first is 1) the rank is another.
+    capped : bool
+        Give an edge whose error has fewer channels than the rank a map of full rank, in place of a refusal: a rank that
+        is meant for every layer need not spare the output.
     scale : float
         Factor on the standard deviation at initialisation.
     qkv : {"each", "fused", "shared"}
@@ -87,6 +90,7 @@ class FactorOptions:
     clip_update: float | None = None
     qkv: str = "each"
     schedule: Sequence[Sequence[float]] | None = None
+    capped: bool = False
 
     def __post_init__(self) -> None:
         for rank in self.rank if _is_list(self.rank) else [self.rank]:
@@ -103,6 +107,8 @@ class FactorOptions:
         one_of(f"option init of rule '{self.rule}':", self.init, ("random", "svd"))
         one_of(f"option moments of rule '{self.rule}':", self.moments, ("keep", "reset"))
         one_of(f"option qkv of rule '{self.rule}':", self.qkv, ("each", "fused", "shared"))
+        if not isinstance(self.capped, bool):
+            raise InputError(f"capped {self.capped!r} of rule '{self.rule}' is no choice; use true or false")
         _check_schedule(self.rule, self.schedule)
 
     def feedback(self, plan: Plan, **learning: object) -> LowRank | Parts:
@@ -153,10 +159,13 @@ class FactorOptions:
         asked = rank if isinstance(rank, int) else max(1, round(rank * m))
         if self.qkv == "fused" and isinstance(rank, int) and _is_fused(plan):
             asked = 3 * rank
+        if asked > most and self.capped:
+            return most
         if asked > most:
             raise InputError(
                 f"rank {asked} is impossible on '{plan.edge}': the error there has {m} channels and the map is "
-                f"{m} x {prod(plan.geometry.weight_shape(1))}; use 1 to {most}, or name sites that leave this one out"
+                f"{m} x {prod(plan.geometry.weight_shape(1))}; use 1 to {most}, capped = true, or name sites "
+                "that leave this one out"
             )
         return asked
 

@@ -15,7 +15,7 @@ from rfmodel.routing import Edge, Port, Rule, make_rule, register_rule
 def test_rank_above_the_channels_of_the_error():
     refused(
         "rank 5 is impossible on 'vvs.conv1.output->vvs.conv1.input': the error there has 4 channels and the map is "
-        "4 x 27; use 1 to 4, or name sites that leave this one out",
+        "4 x 27; use 1 to 4, capped = true, or name sites that leave this one out",
         retina().float(),
         into("retina", "ldfa", rank=5),
     )

@@ -1,0 +1,68 @@
+"""Building: from settings to a network with its rules laid, and the cheap check that this can be done."""
+
+from __future__ import annotations
+
+import torch
+
+from rfmodel.errors import InputError, one_of
+from rfmodel.models import NETWORKS
+from rfmodel.routing import Routed
+from rfmodel.rule_files import files_of
+from rfmodel.settings import Settings
+from rfmodel.user_rules import make_any
+
+
+def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device: torch.device | str = "cpu") -> Routed:
+    """Return the network of the settings with its rule laid, drawn from the settings' seed.
+
+    The network depends on the seed alone, so that conditions of equal shape start from equal weights.
+
+    Raises
+    ------
+    InputError
+        If the network, a rule, a site or a rank cannot be; the message names the key.
+    """
+    kind = NETWORKS[one_of("network.name:", settings.network.name, NETWORKS)]
+    channels, size, width = image_shape
+    if size != width:
+        raise InputError(f"network.name '{settings.network.name}' takes square images; found {size} x {width} pixels")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        try:
+            network = kind(**settings.network.arguments(), classes=classes, channels=channels, size=size)
+        except InputError as error:
+            raise InputError(f"network: {error}") from None
+    network = network.to(device)
+    rules = {}
+    for site, rule in settings.rules.items():
+        try:
+            rules[site] = make_any(rule)
+        except InputError as error:
+            raise InputError(f'rules."{site}": {error}') from None
+    return Routed(network, rules, torch.zeros(2, *image_shape, device=device), seed=settings.seed)
+
+
+def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> None:
+    """Refuse settings that cannot be trained, at no cost: everything is built on the meta device.
+
+    Only what a user's own file makes is built in earnest: it may look at values.
+
+    Raises
+    ------
+    InputError
+        As `build`, for layers of `fields.layers` that are not in the network, and for a mean or std of as many numbers
+        as the images have no channels.
+    """
+    device = "cpu" if files_of(settings.rules) else "meta"
+    for key in ("mean", "std"):
+        given = getattr(settings.train, key)
+        if isinstance(given, tuple) and len(given) != image_shape[0]:
+            raise InputError(
+                f"train.{key} has {len(given)} numbers, the images have {image_shape[0]} channels; give one number, or "
+                "one a channel"
+            )
+    with torch.device(device):
+        routed = build(settings, image_shape, classes, device)
+    names = [name for name, _ in routed.network.named_modules() if name]
+    for layer in settings.fields.layers:
+        one_of("fields.layers:", layer, names)

@@ -42,10 +42,18 @@ def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device
     return Routed(network, rules, torch.zeros(2, *image_shape, device=device), seed=settings.seed)
 
 
-def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> None:
-    """Refuse settings that cannot be trained, at no cost: everything is built on the meta device.
+def blank(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Routed:
+    """Return what `build` does, without values, on the meta device: for what depends on shapes alone.
 
-    Only what a user's own file makes is built in earnest: it may look at values.
+    Only what a user's own file makes is built in earnest, on the processor: it may look at values.
+    """
+    device = "cpu" if files_of(settings.rules) else "meta"
+    with torch.device(device):
+        return build(settings, image_shape, classes, device)
+
+
+def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> None:
+    """Refuse settings that cannot be trained, at no cost: everything is built `blank`.
 
     Raises
     ------
@@ -53,7 +61,6 @@ def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Non
         As `build`, for layers of `fields.layers` that are not in the network, and for a mean or std of as many numbers
         as the images have no channels.
     """
-    device = "cpu" if files_of(settings.rules) else "meta"
     for key in ("mean", "std"):
         given = getattr(settings.train, key)
         if isinstance(given, tuple) and len(given) != image_shape[0]:
@@ -61,8 +68,7 @@ def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Non
                 f"train.{key} has {len(given)} numbers, the images have {image_shape[0]} channels; give one number, or "
                 "one a channel"
             )
-    with torch.device(device):
-        routed = build(settings, image_shape, classes, device)
-    names = [name for name, _ in routed.network.named_modules() if name]
+    network = blank(settings, image_shape, classes).network
+    names = [name for name, _ in network.named_modules() if name]
     for layer in settings.fields.layers:
         one_of("fields.layers:", layer, names)

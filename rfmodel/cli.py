@@ -1,4 +1,4 @@
-"""The command line: `rfmodel run | ls | show | validate | rf | report | bench | data`.
+"""The command line: `rfmodel run | ls | show | validate | cost | rf | report | bench | data`.
 
 Heavy imports stay inside the commands, so that `--help` answers at once.
 """
@@ -154,6 +154,23 @@ def show(
     from rfmodel import tables
 
     tables.show_run(Path(name)) if name.endswith(".nc") else tables.show_protocol(name)
+
+
+@app.command()
+def cost(
+    protocol: ProtocolName,
+    preset: Preset = None,
+    overrides: Overrides = None,
+    only: Only = None,
+    layers: Annotated[bool, typer.Option("--layers", help="A table a condition, a row a layer.")] = False,
+    data: DataFolder = None,
+    allow_code: AllowCode = False,
+) -> None:
+    """Count the arithmetic of a training step of each condition, by part and by layer, from shapes alone."""
+    from rfmodel import protocols, tables
+
+    read = protocols.load(protocol, overrides or (), only or (), preset=preset, allow_code=allow_code)
+    tables.show_costs(read, data, layers)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rfmodel import published
 from rfmodel.errors import InputError, nearest
 from rfmodel.expansion import TOP, expand, refuse_shared_labels, refuse_twins
 from rfmodel.rule_files import RuleFile, attach, files_of, read_beside
@@ -116,6 +117,7 @@ def load(
         else:
             forced[key] = value
     runs = _with_files(path, select(list(expand(path.name, raw, forced, only, preset)), only), allow_code)
+    _check_published(path.name, raw, runs if not (forced or only) else None, preset)
     refuse_twins(path.name, runs)
     refuse_shared_labels(path.name, runs)
     return Protocol(
@@ -127,6 +129,12 @@ def load(
         tuple(runs),
         tuple(raw.get("presets", {})),
     )
+
+
+def _check_published(file: str, raw: dict[str, Any], runs: Sequence[Run] | None, preset: str | None) -> None:
+    """Refuse published values of conditions that the file has not, whatever is selected or overridden."""
+    runs = expand(file, raw, {}, [], preset) if runs is None else runs
+    published.check(raw.get("published", ""), {run.condition for run in runs}, file)
 
 
 def _with_files(path: Path, runs: Sequence[Run], allowed: bool) -> list[Run]:

@@ -9,9 +9,28 @@ from contextlib import contextmanager
 import torch
 
 from rfmodel import costs
+from rfmodel.building import blank
 from rfmodel.errors import InputError
 from rfmodel.routing import Routed
-from rfmodel.settings import OptimiserSettings
+from rfmodel.settings import OptimiserSettings, Settings, TrainSettings
+
+
+def costs_of(settings: Settings, image_shape: tuple[int, ...], classes: int) -> costs.Account:
+    """Return what a step of a run costs, from its settings alone.
+
+    Raises
+    ------
+    InputError
+        If the settings cannot be built, or a user's own code looks at values.
+    """
+    chosen = settings.train
+    operations = [costs.operations(c.name, c.weight_decay, c.options) for c in (chosen.optimiser, feedback_of(chosen))]
+    return costs.account(blank(settings, image_shape, classes), chosen.batch, image_shape, operations)
+
+
+def feedback_of(train: TrainSettings) -> OptimiserSettings:
+    """Return the optimiser of the feedback maps: the weights' own by default, without decay, which is the rule's."""
+    return train.feedback or train.optimiser.model_copy(update={"weight_decay": 0.0})
 
 
 class Spending:
@@ -21,21 +40,19 @@ class Spending:
     ----------
     routed : Routed
     image_shape : tuple of int
-    images, batch : int
-        Training images, and how many of them are in a step.
-    choices : sequence of OptimiserSettings
-        Of the weights, and of the feedback maps where there are any.
+    images : int
+        Training images.
+    train : TrainSettings
 
     Notes
     -----
     See `rfmodel.costs.account` for what is counted. Evaluation, diagnostics and fields are not.
     """
 
-    def __init__(
-        self, routed: Routed, image_shape: tuple[int, ...], images: int, batch: int, choices: list[OptimiserSettings]
-    ) -> None:
-        self.routed, self.image_shape, self.images, self.batch = routed, image_shape, images, batch
-        self.operations = [costs.operations(c.name, c.weight_decay, c.options) for c in (choices * 2)[:2]]
+    def __init__(self, routed: Routed, image_shape: tuple[int, ...], images: int, train: TrainSettings) -> None:
+        self.routed, self.image_shape, self.images, self.batch = routed, image_shape, images, train.batch
+        choices = (train.optimiser, feedback_of(train))
+        self.operations = [costs.operations(c.name, c.weight_decay, c.options) for c in choices]
         self.first: costs.Account | None = None
         self._ranks: tuple[int | None, ...] | None = None
         self._flops = math.nan

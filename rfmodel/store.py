@@ -225,7 +225,7 @@ def together(datasets: Iterable[xr.Dataset]) -> xr.Dataset:
         "run",
         join="outer",
         data_vars="all",
-        coords="different",
+        coords="minimal",
         compat="equals",
         combine_attrs="drop_conflicts",
     )

@@ -93,6 +93,39 @@ def show_study(folder: Path) -> None:
         )
 
 
+def show_costs(read: protocols.Protocol, folder: Path | None, layers: bool) -> None:
+    """Print what a training step of each condition costs, by part or by layer and part.
+
+    Parameters
+    ----------
+    read : Protocol
+    folder : Path, optional
+        Where published data sets lie; of an image folder the classes are counted there.
+    layers : bool
+        A table a condition, a row a layer.
+    """
+    from rfmodel import costs, datasets, spending
+
+    found = []
+    for run in {run.condition: run for run in reversed(read.runs)}.values():
+        shape, classes = datasets.shape_of(run.settings.data.model_dump(), folder)
+        try:
+            rows = costs.rows(spending.costs_of(run.settings, shape, classes))
+        except InputError as error:
+            raise InputError(f"{read.name}.toml: condition '{run.condition}': {error}") from None
+        if layers:
+            show_rows(f"{run.condition}: MFLOPs a step of {run.settings.train.batch}", map(_rounded, rows))
+        found.insert(0, {"condition": run.condition, "batch": run.settings.train.batch} | _rounded(rows[-1]))
+    if not layers:
+        title = f"{read.name}: MFLOPs a step, a multiply-add being two; 'of BP' is relative to backpropagation's"
+        show_rows(title, [{k: v for k, v in row.items() if k not in ("layer", "share")} for row in found])
+
+
+def _rounded(row: Mapping[str, object]) -> dict[str, object]:
+    form = {"share": "{:.3f}", "of BP": "{:.4f}"}
+    return {k: form.get(k, "{:.2f}").format(v) if isinstance(v, float) else v for k, v in row.items()}
+
+
 def show_run(path: Path) -> None:
     """Print one run's settings and history."""
     if not path.is_file():

@@ -23,7 +23,7 @@ from rfmodel.history import batches_of, epoch_row, is_finite
 from rfmodel.optimisers import learning_rate, make_optimiser
 from rfmodel.routing import Routed, calibrate
 from rfmodel.settings import OptimiserSettings, Settings
-from rfmodel.spending import Spending, peak_memory
+from rfmodel.spending import Spending, feedback_of, peak_memory
 
 Progress = Callable[[int, int, float], None]
 LOOK = 20  # steps between looks at the loss: on a GPU each look waits for the device
@@ -99,8 +99,7 @@ def _trained(settings: Settings, data: Dataset, device: torch.device, progress: 
     routed = build(settings, data.image_shape, len(data.classes), device)
     loop = Loop(routed, settings, data.train, device)
     result = Trained(routed)
-    choices = [choice for _, choice in loop.optimisers]
-    spending = Spending(routed, data.image_shape, len(data.train), settings.train.batch, choices)
+    spending = Spending(routed, data.image_shape, len(data.train), settings.train)
     _calibrate(routed, settings, data.train)
     result.record(epoch_row(routed, settings, data, loop.casting, (math.nan, math.nan), math.nan) | {"flops_epoch": 0})
     watch = _watch(result, settings, data)
@@ -226,10 +225,9 @@ def _watch(result: Trained, settings: Settings, data: Dataset) -> Watch:
 
 def _optimisers(settings: Settings, routed: Routed) -> list[tuple[torch.optim.Optimizer, OptimiserSettings]]:
     options = settings.train
-    feedback = options.feedback or options.optimiser.model_copy(update={"weight_decay": 0.0})  # decay is the rule's own
     groups = [
         ([*routed.network.parameters(), *routed.feedback_parameters(as_weights=True)], options.optimiser),
-        (routed.feedback_parameters(as_weights=False), feedback),
+        (routed.feedback_parameters(as_weights=False), feedback_of(options)),
     ]
     return [
         (make_optimiser(c.name, params, c.learning_rate, c.weight_decay, c.options), c)

@@ -58,6 +58,10 @@ TORCHLESS = {
     "store",
     "errors",
     "report",
+    "report_numbers",
+    "report_settings",
+    "markup",
+    "published",
 }
 
 

@@ -101,7 +101,7 @@ def test_every_string_of_the_study_is_escaped(small, tmp_path):
     nasty = '<img src=x onerror="1">&'
     labels = [nasty if label == "BP, wide" else label for label in small["condition"].values.tolist()]
     named = small.assign_coords(condition=("run", labels), commit=("run", [nasty] * small.sizes["run"]))
-    path = write_report(named, tmp_path, title=nasty, protocol=f"{nasty}\n{nasty}")
+    path = write_report(named, tmp_path, title=nasty, protocol=f"# {nasty}\npublished = '''{nasty}'''\n")
     page = read(path)
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert nasty in "".join(page.text)

@@ -1,7 +1,6 @@
 """Costs: what a training step costs by layer and by part, counted from shapes, and what a training takes in all."""
 
 from rfmodel.costs.accounting import PARTS, Account, account, check, counted
-from rfmodel.costs.convergence import to_fraction
 from rfmodel.costs.decomposition import exact_svd, randomised_svd
 from rfmodel.costs.peak import Peak, peak_memory
 from rfmodel.costs.reading import per_epoch, relative_to_bp, rows
@@ -21,5 +20,4 @@ __all__ = [
     "randomised_svd",
     "relative_to_bp",
     "rows",
-    "to_fraction",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
-from rfmodel.figures.intervals import DRAWS
-from rfmodel.figures.selection import pooled, seeds
+from rfmodel.figures.comparison import Comparison
+from rfmodel.figures.groups import Line, level_conditions, narrow_controls
+from rfmodel.figures.intervals import DRAWS, over_runs
+from rfmodel.figures.selection import last_values, pooled, seeds
 
 OVER_UNITS = (
     f"Intervals are 95 %, by bootstrap over runs (seeds) and then over units within a run ({DRAWS} draws, percentiles)."
@@ -50,16 +54,98 @@ def _join(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def accuracy(study: xr.Dataset, chosen: list[str], layer: str) -> str:
-    """Return the caption of `accuracy_and_dead`."""
-    shown = (
-        "Left: accuracy on the test set at the last epoch, a ring a run and the mean as a diamond. Right:"
-        f" the fraction of units of {layer} whose receptive field is zero, a ring a run and the pooled"
-        " fraction."
+def accuracy(study: xr.Dataset, chosen: list[str], layer: str | None, compared: Sequence[Comparison] = ()) -> str:
+    """Return the caption of `accuracy_and_dead`, or of `test_accuracy` where there is no layer."""
+    shown = "ccuracy on the test set at the last epoch, a ring a run and the mean as a diamond."
+    ends = _join(OVER_RUNS, _single(study, chosen, False), _cut(study, chosen), _published(compared, chosen))
+    if layer is None:
+        return _join(f"A{shown}", ends, _each(study, chosen))
+    dead = (
+        f"Right: the fraction of units of {layer} whose receptive field is zero, a ring a run and the pooled fraction."
     )
-    runs = "n: " + "; ".join(f"{c}: {_runs(len(seeds(study, c)))}" for c in chosen) + "."
-    dead = "On the right " + OVER_UNITS[0].lower() + OVER_UNITS[1:]
-    return _join(shown, OVER_RUNS, _single(study, chosen, False), dead, EXACT, _single(study, chosen, True), runs)
+    made = "On the right " + OVER_UNITS[0].lower() + OVER_UNITS[1:]
+    return _join(f"Left: a{shown}", dead, ends, made, EXACT, _single(study, chosen, True), _each(study, chosen))
+
+
+def _each(study: xr.Dataset, chosen: list[str]) -> str:
+    counts = {len(seeds(study, c)) for c in chosen}
+    if len(chosen) > 3 and len(counts) == 1:
+        return f"n: {_runs(counts.pop())} of each condition."
+    return "n: " + "; ".join(f"{c}: {_runs(len(seeds(study, c)))}" for c in chosen) + "."
+
+
+def _cut(study: xr.Dataset, chosen: list[str]) -> str:
+    """Say whose interval goes on beyond what an accuracy can be."""
+    spans = {c: over_runs(last_values(study, "accuracy_test", c)) for c in chosen}
+    beyond = [c for c, (_, low, high) in spans.items() if low < 0 or high > 1]
+    if not beyond:
+        return ""
+    return f"Cut at 0 or 100 % and ended in an arrowhead: the intervals of {', '.join(beyond)}, which go on."
+
+
+def _published(compared: Sequence[Comparison], chosen: Sequence[str]) -> str:
+    """Say what the marks of published values are, and whether any is like for like."""
+    shown = [row for row in compared if row.condition in chosen]
+    if not shown:
+        return ""
+    same = sum(row.like_for_like for row in shown)
+    return (
+        f"Published values of {len(shown)} conditions are hollow where not like for like ({len(shown) - same}) and have"
+        f" a dot or a tint where they are ({same}); the table of published values says what differs."
+    )
+
+
+def by_rank(study: xr.Dataset, chosen: list[Line], along: str = "rank", compared: Sequence[Comparison] = ()) -> str:
+    """Return the caption of `accuracy_by_rank`."""
+    members = [condition for line in chosen for condition in line.conditions]
+    levels, controls = level_conditions(study, members), narrow_controls(study, members)
+    shown = (
+        f"Accuracy on the test set at the last epoch against the {along}; lines join conditions that differ in it only."
+    )
+    rest = ""
+    if along == "rank":
+        rest = _join(
+            f"Bands: {', '.join(levels)}, without a rank, on networks of the same form." if levels else "",
+            f"Squares: {', '.join(controls)}, at as many channels as that network has." if controls else "",
+        )
+    every = [*members, *(levels if along == "rank" else ()), *(controls if along == "rank" else ())]
+    cut = _cut(study, every)
+    return _join(
+        shown, rest, OVER_RUNS, cut, _single(study, every, False), _published(compared, every), _each(study, every)
+    )
+
+
+def to_fraction(study: xr.Dataset, chosen: list[Line]) -> str:
+    """Return the caption of `flops_to_fraction`."""
+    members = [condition for line in chosen for condition in line.conditions]
+    return _join(
+        "Floating-point operations of training, all parts, until a run first has 90 % of its own final test accuracy,"
+        " accuracy taken as linear between epochs. A run that ends low has a low mark to reach: read it beside the"
+        " accuracy.",
+        OVER_RUNS,
+        _single(study, members, False),
+        _each(study, members),
+    )
+
+
+def costs(chosen: list[str]) -> str:
+    """Return the caption of `cost_by_part`."""
+    return (
+        f"Floating-point operations of one step on a full batch by part, over all layers, of {len(chosen)} conditions:"
+        " counts from shapes, equal for every seed, so that there is no interval. Beside each bar its ratio to"
+        " backpropagation on a network of the same form, where the study has it. Operations are no seconds: a part that"
+        " moves much and computes little takes longer than its share."
+    )
+
+
+def curves(study: xr.Dataset, chosen: list[str]) -> str:
+    """Return the caption of `accuracy_curves`."""
+    return _join(
+        "Test accuracy by epoch, and the training loss within; epoch 0 is before training. Black: backpropagation;"
+        " the lower the rank of the feedback, the lighter the line.",
+        "Lines: mean over finished runs; bands: from the least to the greatest run, not an interval of the mean.",
+        _each(study, chosen),
+    )
 
 
 def gallery(study: xr.Dataset, layer: str, seed: int) -> str:
@@ -116,19 +202,26 @@ def learning(study: xr.Dataset, chosen: list[str]) -> str:
     shown = "Lines: mean over finished runs; bands: from the least to the greatest run, not an interval of the mean."
     lost = int((study["state"].values.astype(str) != "done").sum())
     also = f"Dotted to a cross: {_runs(lost)} that diverged, left out of every mean." if lost else ""
-    runs = "n: " + "; ".join(f"{c}: {_runs(len(seeds(study, c)))}" for c in chosen) + "."
+    runs = _each(study, chosen)
     return _join("Accuracy and loss by epoch; epoch 0 is before training.", shown, also, runs)
 
 
 def feedback(study: xr.Dataset, chosen: list[str]) -> str:
     """Return the caption of `feedback_alignment`."""
-    runs = "n: " + "; ".join(f"{c}: {_runs(len(seeds(study, c)))}" for c in chosen) + "."
+    runs = _each(study, chosen)
     return (
         "Left: angle between the delivered teaching signal and backpropagation's at the same place (0°: the"
         " same direction; dotted, 90°: nothing in common). Right: norm of the feedback map, because a change"
         " of rank is also a change of gain. Lines: mean over finished runs; bands: least to greatest run."
         f" {runs}"
     )
+
+
+def edges(shown: list[str], held: list[str]) -> str:
+    """Say that some edges are left out, where they are."""
+    if len(shown) == len(held):
+        return ""
+    return f" {len(shown)} of {len(held)} edges are drawn, evenly from the first to the last; the study holds the rest."
 
 
 def feedback_angles(study: xr.Dataset, chosen: list[str]) -> str:
@@ -156,5 +249,5 @@ def _by_step(study: xr.Dataset, chosen: list[str]) -> str:
     return _join(
         "Lines: mean over finished runs; bands: least to greatest run.",
         f"Dotted to a cross: {_runs(lost)} that diverged, left out of every mean." if lost else "",
-        "n: " + "; ".join(f"{c}: {_runs(len(seeds(study, c)))}" for c in chosen) + ".",
+        _each(study, chosen),
     )

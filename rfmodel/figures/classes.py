@@ -10,7 +10,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
 from rfmodel.figures.intervals import fraction
-from rfmodel.figures.rows import draw_interval, draw_note, frame_rows
+from rfmodel.figures.rows import draw_interval, draw_note, frame_rows, rings
 from rfmodel.figures.selection import KINDS, conditions, pooled, readout
 from rfmodel.figures.theme import INK, KIND_COLOURS, condition_colours, themed
 
@@ -119,14 +119,7 @@ def class_fraction(
             continue
         member = kinds.astype(str) == kind
         each = [member[runs == run].mean() for run in np.unique(runs)]
-        style = {
-            "s": 16,
-            "facecolors": "none",
-            "edgecolors": colours[condition],
-            "linewidths": 0.9,
-            "zorder": 3,
-        }
-        artists.append(axes.scatter(each, np.full(len(each), row + 0.22), **style))
+        artists.append(axes.scatter(each, np.full(len(each), row + 0.22), **rings(colours[condition])))
         artists += draw_interval(axes, row - 0.08, *fraction(member, runs), colours[condition])
     axes.set_xlim(-0.04, 1.04)
     axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])

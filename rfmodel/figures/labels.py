@@ -49,7 +49,7 @@ def distinct_labels(
     settings : sequence of str
         Settings as JSON, "" where a run recorded none.
     coordinates : mapping of name to one value a run
-        Where the runs stand (rule, rank, bottleneck, depth): named first, as in "BP, bottleneck 4".
+        Where the runs stand (rule, rank, network, width, ...): named first, as in "BP, bottleneck 4".
 
     Returns
     -------
@@ -84,6 +84,7 @@ def _told(key: str, known: list[dict[str, str]], stands: Mapping[str, list[str]]
     """Whether a key's value follows from the coordinates that are named already."""
     leaf = key.rpartition(".")[2]
     # A rule comes with settings of its own, which its name and rank tell as long as they follow from these.
+    leaf = "network" if key == "network.name" else leaf
     names = [leaf] if leaf in stands else [n for n in RULED if n in stands and key.startswith("rule")]
     if not names:
         return False

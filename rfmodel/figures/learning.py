@@ -40,7 +40,12 @@ def _histories(study: xr.Dataset, history: xr.DataArray, condition: str, state: 
 
 @themed
 def history(
-    study: xr.Dataset, axes: Axes, values: xr.DataArray, chosen: list[str], scale: float = 1.0
+    study: xr.Dataset,
+    axes: Axes,
+    values: xr.DataArray,
+    chosen: list[str],
+    scale: float = 1.0,
+    colours: dict[str, str] | None = None,
 ) -> dict[str, float]:
     """Draw one quantity by epoch or step: the mean over finished runs and their range; diverged runs to a cross.
 
@@ -54,13 +59,16 @@ def history(
         What is drawn, multiplied by `scale`.
     chosen : list of str
         The conditions overlaid, at most eight.
+    scale : float
+    colours : dict of condition to colour, optional
+        By the condition's place in the study by default.
 
     Returns
     -------
     dict
         Each drawn condition's last mean, for its label.
     """
-    colours = condition_colours(study)
+    colours = colours or condition_colours(study)
     (along,) = (name for name in values.dims if name != "run")
     times = study[along].values
     ends: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""One row a condition: the frame of distributions, compositions and accuracies, where labels fit."""
+"""One row a condition, where labels fit: its frame, and the marks of estimates, on rows and on columns."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 
+from rfmodel.figures.comparison import Comparison
 from rfmodel.figures.theme import INK, line_count, wrapped
+
+PERCENT = (0.0, 100.0)  # what an accuracy cannot leave
 
 
 def row_height(labels: Sequence[str]) -> float:
@@ -43,16 +47,80 @@ def swarm(values: np.ndarray, room: float, bins: int = 60) -> np.ndarray:
 
 
 def draw_interval(
-    axes: Axes, row: float, estimate: float, low: float, high: float, colour: str, marker: str = "D"
+    axes: Axes,
+    row: float,
+    estimate: float,
+    low: float,
+    high: float,
+    colour: str,
+    marker: str = "D",
+    bounds: tuple[float, float] | None = None,
+    upright: bool = False,
 ) -> list[Artist]:
-    """Draw an estimate with its interval on a row; an interval that does not exist is not drawn."""
+    """Draw an estimate with its interval on a row; an interval that does not exist is not drawn.
+
+    Parameters
+    ----------
+    axes, row, estimate, low, high, colour, marker
+        Where and what.
+    bounds : (float, float), optional
+        What the quantity cannot leave; an interval that goes on is cut there and ends in an arrowhead.
+    upright : bool
+        Draw on a column at `row` instead.
+    """
     artists: list[Artist] = []
     if not np.isfinite(estimate):
         return artists
     if np.isfinite(low) and np.isfinite(high):
-        artists += axes.plot([low, high], [row, row], color=INK, linewidth=2.2, solid_capstyle="butt", zorder=4)
+        ends = np.clip([low, high], *bounds) if bounds else np.array([low, high])
+        line = {"color": INK, "linewidth": 2.2, "solid_capstyle": "butt", "zorder": 4}
+        artists += axes.plot(*_turned(ends, np.repeat(row, 2), upright), **line)
+        for end, wanted, head in zip(ends, (low, high), "v^" if upright else "<>", strict=True):
+            if end != wanted:
+                cut = {"marker": head, "markersize": 6, "markeredgewidth": 0, "color": INK, "clip_on": False}
+                artists += axes.plot(*_turned([end], [row], upright), linestyle="none", zorder=4, **cut)
     point = {"marker": marker, "markersize": 5.0, "markerfacecolor": colour, "markeredgecolor": "white"}
-    return artists + axes.plot([estimate], [row], linestyle="none", markeredgewidth=0.9, zorder=5, **point)
+    place = _turned([estimate], [row], upright)
+    return artists + axes.plot(*place, linestyle="none", markeredgewidth=0.9, zorder=5, **point)
+
+
+def rings(colour: str) -> dict[str, object]:
+    """Return the style of the rings that are one run each."""
+    return {"s": 16, "facecolors": "none", "edgecolors": colour, "linewidths": 0.9, "zorder": 3}
+
+
+def end_at(axis: Axis, bounds: tuple[float, float], margin: float = 0.08) -> None:
+    """Give an axis room about what is drawn, as far as the quantity's bounds."""
+    low, high = axis.get_data_interval()
+    if not np.isfinite([low, high]).all():
+        low, high = bounds
+    room = margin * (high - low) or margin * abs(high) or 1.0
+    low, high = max(low - room, bounds[0]), min(high + room, bounds[1])
+    axis.axes.set_xlim(low, high) if axis.axis_name == "x" else axis.axes.set_ylim(low, high)
+
+
+def draw_published(
+    axes: Axes, row: float, accuracy: float, colour: str, like_for_like: bool, upright: bool = False
+) -> list[Artist]:
+    """Draw a published value as a diamond: hollow where it is not like for like, with a dot in it where it is."""
+    place = _turned([accuracy], [row], upright)
+    hollow = {"marker": "D", "markersize": 5.5, "markerfacecolor": "white", "markeredgecolor": colour}
+    artists = axes.plot(*place, linestyle="none", markeredgewidth=1.1, zorder=6, **hollow)
+    if like_for_like:
+        dot = {"marker": "D", "markersize": 2.0, "color": colour}
+        artists += axes.plot(*place, linestyle="none", zorder=7, **dot)
+    return artists
+
+
+def published_key(compared: Sequence[Comparison]) -> tuple[str, ...]:
+    """Return what the key says of published values, as far as there are any that have been run."""
+    shown = {row.like_for_like for row in compared if row.runs}
+    said = {False: "◇ published, not like for like", True: "◈ published, like for like"}
+    return tuple(said[kind] for kind in (False, True) if kind in shown)
+
+
+def _turned(along: Sequence[float], across: Sequence[float], upright: bool) -> tuple[Sequence[float], Sequence[float]]:
+    return (across, along) if upright else (along, across)
 
 
 def draw_note(axes: Axes, row: float, text: str) -> Artist:

@@ -16,7 +16,8 @@ from rfmodel.errors import InputError, one_of
 from rfmodel.figures.labels import distinct_labels
 
 KINDS = ("centre-surround", "oriented", "mixed", "unstructured", "dead")
-AXES = ("condition", "rule", "rank", "bottleneck", "depth", "seed", "state")
+PLACES = ("rule", "rank", "network", "bottleneck", "depth", "width", "classes")
+AXES = ("condition", *PLACES, "seed", "state")
 PRESENT = ("ok", "border", "dead")
 
 
@@ -30,21 +31,23 @@ def tidied(study: xr.Dataset) -> xr.Dataset:
 
     Coordinates that all runs share may be scalars after joining; they are spread over the runs. Where runs of
     one condition differ in more than the seed (a sweep of bottleneck under one rule, or runs made again with
-    other settings), what differs is appended to its label, so that no figure pools them.
+    other settings), what differs is appended to its label, so that no figure pools them; the protocol's own label
+    is kept as `asked`.
     """
     if "run" not in study.dims:
         study = study.expand_dims("run")
     count = study.sizes["run"]
     shared = [name for name in AXES if name in study.variables and not study[name].dims]
     study = study.assign_coords({name: ("run", np.repeat(study[name].values, count)) for name in shared})
-    names = [name for name in ("rule", "rank", "bottleneck", "depth") if name in study.coords]
+    names = [name for name in PLACES if name in study.coords]
     labels = distinct_labels(
         study["condition"].values.astype(str).tolist(),
         study["seed"].values.tolist(),
         per_run(study, "settings"),
         {name: study[name].values.tolist() for name in names},
     )
-    return study.assign_coords(condition=("run", np.array(labels, dtype=str)))
+    asked = study["asked" if "asked" in study.coords else "condition"].values.astype(str)
+    return study.assign_coords(condition=("run", np.array(labels, dtype=str)), asked=("run", asked))
 
 
 def finished(study: xr.Dataset) -> np.ndarray:
@@ -68,10 +71,29 @@ def require_finished(study: xr.Dataset) -> None:
 
 
 def layers(study: xr.Dataset) -> list[str]:
-    """Return the layers that any finished run has units in: the retina first, then by name and number."""
+    """Return the layers that any finished run has units in, none without fields: the retina first, then by name."""
+    if "status" not in study:
+        return []
     present = np.isin(study["status"].values.astype(str), PRESENT).any(axis=(0, 1))
     found = {str(name) for name in study["layer"].values[present]}
     return sorted(found, key=lambda name: (not name.startswith("retina"), _natural(name)))
+
+
+def fielded(study: xr.Dataset) -> list[str]:
+    """Return the conditions whose runs have receptive fields."""
+    if "status" not in study:
+        return []
+    present = np.isin(study["status"].transpose("run", ...).values.astype(str), PRESENT).any(axis=(1, 2))
+    having = set(study["condition"].values.astype(str)[present].tolist())
+    return [condition for condition in conditions(study) if condition in having]
+
+
+def place(study: xr.Dataset, condition: str, name: str) -> str | float:
+    """Return where a condition stands on a coordinate: "" or NaN where its runs have none."""
+    if name not in study.coords:
+        return "" if name in ("rule", "network") else float("nan")
+    value = study[name].values[study["condition"].values.astype(str) == condition][0]
+    return str(value) if name in ("rule", "network") else float(value)
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -84,6 +106,13 @@ def readout(study: xr.Dataset) -> str:
     found = layers(study)
     retina = [name for name in found if name.startswith("retina")]
     return (retina or found)[-1 if retina else 0]
+
+
+def per_condition(study: xr.Dataset, name: str, condition: str) -> np.ndarray:
+    """Return a variable of the finished runs of a condition, `run` first."""
+    runs = finished(study)
+    runs = runs[study["condition"].values.astype(str)[runs] == condition]
+    return study[name].isel(run=runs).transpose("run", ...).values
 
 
 def seeds(study: xr.Dataset, condition: str | None = None) -> list[int]:
@@ -149,9 +178,7 @@ def run_units(study: xr.Dataset, condition: str, layer: str, seed: int, stage: s
 
 def last_values(study: xr.Dataset, name: str, condition: str) -> np.ndarray:
     """Return a history's last finite value in each finished run of a condition, shape (run,)."""
-    runs = finished(study)
-    runs = runs[study["condition"].values.astype(str)[runs] == condition]
-    history = study[name].isel(run=runs).transpose("run", "epoch").values
+    history = per_condition(study, name, condition)
     return np.array([row[np.isfinite(row)][-1] for row in history if np.isfinite(row).any()])
 
 

@@ -16,8 +16,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import fontManager
 
 from rfmodel.figures.selection import conditions
@@ -117,6 +118,20 @@ def new_figure(height: float, width: float = WIDTH, layout: str | None = "constr
 
 
 @themed
+def new_axes(height: float, width: float = WIDTH) -> tuple[Figure, Axes]:
+    """Return an empty figure of a print size in inches, and the axes that fill it."""
+    figure = new_figure(height, width)
+    return figure, figure.subplots()
+
+
+@themed
+def panel(figure: Figure | SubFigure, title: str) -> Axes:
+    """Return axes that fill a part of a figure, under a title that leaves room for their key."""
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    return figure.subplots()
+
+
+@themed
 def png(figure: Figure) -> bytes:
     """Return a figure as the bytes of a PNG at 200 dots per inch."""
     buffer = io.BytesIO()
@@ -131,7 +146,8 @@ def condition_colours(study: xr.Dataset) -> dict[str, str]:
 
 def wrapped(label: str, width: int = 20) -> str:
     """Return a label broken into at most three lines; a longer one keeps its ends, by which labels differ."""
-    lines = textwrap.wrap(label, width) or [label]
+    whole = label.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")  # "r = 4" stays on one line
+    lines = textwrap.wrap(whole, width) or [label]
     if len(lines) > 3:
         lines = [lines[0], lines[1][: width - 2].rstrip() + " …", lines[-1]]
     return "\n".join(lines)

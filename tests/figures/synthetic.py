@@ -131,8 +131,11 @@ def make_run(condition: str, seed: int, epochs: int = 8, state: str = "done", de
         "condition": condition,
         "rule": rule,
         "rank": rank,
+        "network": "retina_vvs",
         "bottleneck": bottleneck,
         "depth": 2,
+        "width": 32,
+        "classes": np.nan,
         "seed": seed,
         "state": state,
         "settings": json.dumps(settings),
@@ -185,7 +188,8 @@ def join(runs: list[xr.Dataset]) -> xr.Dataset:
 
 
 SCALARS = (
-    *("condition", "rule", "rank", "bottleneck", "depth", "seed", "state", "settings", "versions"),
+    *("condition", "rule", "rank", "network", "bottleneck", "depth", "width", "classes"),
+    *("seed", "state", "settings", "versions"),
     *("hardware", "commit", "data_fingerprint", "seconds", "thresholds"),
 )
 

@@ -182,3 +182,25 @@ def test_fingerprint_is_over_names_sizes_and_labels(folder):
     first.rename(first.with_name("00.jpg"))
     renamed = fingerprint(load("image_folder", folder=folder, validation=0, **STREAMED).train)
     assert len({print_of, larger, renamed}) == 3
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_processes_that_share_a_batch_decode_their_own_part_of_what_one_would(varied, parts, monkeypatch):
+    split = load("image_folder", folder=varied, validation=0, train_crop="random_resized", **STREAMED).train
+    read = []
+    own = type(split.view).random_part
+    monkeypatch.setattr(type(split.view), "random_part", lambda *given: read.append(given[1]) or own(*given))
+
+    def drawn(share):
+        read.clear()
+        augmentation = Augmentation(flip=True, crop=2, cutout=4)
+        made = batches(split, 8, mean=0.5, std=0.5, generator=seeded(), augmentation=augmentation, share=share)
+        return list(made), len(read)
+
+    (whole, most), shares = drawn((0, 1)), [drawn((i, parts)) for i in range(parts)]
+    assert most == len(split) == 28
+    for k, (x, y) in enumerate(whole):
+        each = len(y) // parts
+        assert torch.equal(torch.cat([found[k][0] for found, _ in shares]), x[: parts * each])
+        assert torch.equal(torch.cat([found[k][1] for found, _ in shares]), y[: parts * each])
+    assert [count for _, count in shares] == [sum(len(y) // parts for _, y in whole)] * parts

@@ -85,8 +85,9 @@ def bench_train(
     list of dict
         One row a case: images/s of both (medians) and the ratio's minimum, median and maximum.
     """
-    rows = []
-    for name, case in CASES[one_of("net", net, CASES)].items():
+    rows, cases = [], CASES[one_of("net", net, CASES)]
+    one_of("precision", casting, ("auto", "fp32", "bf16"))
+    for name, case in cases.items():
         images = torch.randint(0, 256, (case.batch * STEPS, *case.shape), dtype=torch.uint8, device=device)
         split = Split(images, torch.randint(0, 10, (len(images),), device=device))
         ours, plain = _ours(case, split, device, compile, casting), _plain(case, split, device)

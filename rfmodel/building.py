@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from rfmodel import parallel
 from rfmodel.errors import InputError, one_of
 from rfmodel.models import NETWORKS
 from rfmodel.routing import Routed
@@ -32,6 +33,9 @@ def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device
             network = kind(**settings.network.arguments(), classes=classes, channels=channels, size=size)
         except InputError as error:
             raise InputError(f"network: {error}") from None
+        except (RuntimeError, OverflowError, TypeError, MemoryError) as error:  # torch's, of sizes without bound
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            raise InputError(f"network: it cannot be made of these sizes ({reason}); use smaller ones") from None
     network = network.to(device)
     rules = {}
     for site, rule in settings.rules.items():
@@ -68,7 +72,46 @@ def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Non
                 f"train.{key} has {len(given)} numbers, the images have {image_shape[0]} channels; give one number, or "
                 "one a channel"
             )
+    crop, side = settings.train.augment.crop, image_shape[1]
+    if crop >= side:
+        raise InputError(
+            f"train.augment.crop = {crop} would cut windows with nothing of the image, {side} pixels wide; use less"
+        )
     network = blank(settings, image_shape, classes).network
     names = [name for name, _ in network.named_modules() if name]
     for layer in settings.fields.layers:
         one_of("fields.layers:", layer, names)
+
+
+def check_last_batch(settings: Settings, image_shape: tuple[int, ...], classes: int, images: int) -> None:
+    """Refuse a last batch of one image where a norm would take its moments over one number.
+
+    Parameters
+    ----------
+    settings : Settings
+    image_shape : tuple of int
+    classes : int
+    images : int
+        Training images.
+
+    Raises
+    ------
+    InputError
+        Of `train.batch`, at no cost: everything is built `blank`.
+    """
+    batch = settings.train.batch
+    if (images % batch or batch) != 1 or parallel.asked() > 1:  # of several processes, none has a share of one image
+        return
+    routed = blank(settings, image_shape, classes)
+    device = next(routed.network.parameters()).device
+    try:
+        with routed.train().exact() as network:
+            network(torch.zeros(1, *image_shape, device=device))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        better = [size for size in range(batch + 1, batch + images + 1) if images % size != 1]
+        raise InputError(
+            f"train.batch = {batch} leaves a last batch of 1 of {images} training images, and batch norm needs more; "
+            f"use {f'{better[0]}' if better else 'more images'}"
+        ) from None

@@ -74,7 +74,8 @@ def run(
                     ended=shown.ended,
                 )
     except KeyboardInterrupt:
-        typer.echo("interrupted; finished runs are kept, and the same command goes on with the rest", err=True)
+        if not _is_follower():
+            typer.echo("interrupted; finished runs are kept, and the same command goes on with the rest", err=True)
         raise typer.Exit(130) from None
     if not _is_follower():
         _summary(outcomes, folder)
@@ -302,6 +303,7 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        if not _is_follower():
-            typer.echo(f"rfmodel: {error}", err=True)
+        if not _is_follower() or getattr(error, "apart", False):
+            told = " ".join(str(error).splitlines())  # a file's name may hold a line break
+            typer.echo(f"rfmodel: {told}", err=True)
         sys.exit(2)

@@ -213,7 +213,7 @@ def _inherited(tree: dict[str, Any]) -> dict[str, Any]:
     if feedback.get("name", forward.get("name")) != forward.get("name"):
         kept.pop("options", None)
     if "schedule" in feedback:
-        kept.pop("gamma", None)
+        kept = {key: value for key, value in kept.items() if key not in ("gamma", "milestones", "floor")}
     return {**tree, "train": {**train, "feedback": {**kept, **feedback}}}
 
 
@@ -221,6 +221,8 @@ def _explain(key: str, error: Mapping[str, Any], network: type[Network]) -> str:
     if error["type"] == "union_tag_invalid":
         found = error["ctx"]["tag"]
         return f"key 'network.name' = '{found}' is unknown: known are {', '.join(NAMES)}{nearest(found, NAMES)}"
+    if error["type"] == "union_tag_not_found":
+        return f"key 'network' = {error['input']!r}: should be a table with a name, as in {{name = \"vit\"}}"
     if error["type"] != "extra_forbidden":
         found = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
         reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")

@@ -91,7 +91,13 @@ def _restored(settings: Settings, shape: tuple[int, ...], classes: int, path: Pa
             "run it again with --set train.keep=network into another folder"
         )
     routed = building.build(settings, shape, classes)
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # a damaged pickle raises whatever its bytes spell
+        raise InputError(
+            f"weights '{path}' cannot be read ({type(error).__name__}); delete the run's .nc beside them, and run the "
+            "protocol again"
+        ) from None
     try:
         missing = routed.load_state_dict(state, strict=settings.train.keep == "network").missing_keys
     except RuntimeError as error:

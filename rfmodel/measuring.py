@@ -129,10 +129,11 @@ def _classified(metrics: xr.Dataset, null: xr.Dataset, layer: str) -> tuple[xr.D
 def null_metrics(settings: Settings, shape: tuple[int, ...], classes: int) -> xr.Dataset:
     """Return the metrics of fields of untrained networks of the same form, at least 100 units a layer, other seeds.
 
-    No field depends on the dense head, so that one unit of it will do. Runs that differ in nothing that an untrained
-    field depends on share one null.
+    No field before the dense head depends on it, so that one unit of it will do for those. Runs that differ in nothing
+    that an untrained field depends on share one null.
     """
-    one = {"hidden": 1} if isinstance(settings.network, RetinaVVSSettings) else {}
+    headless = not any(layer.partition(".")[0] in ("", "head") for layer in settings.fields.layers)
+    one = {"hidden": 1} if isinstance(settings.network, RetinaVVSSettings) and headless else {}
     network = settings.network.model_copy(update=one)
     train = TrainSettings(mean=settings.train.mean, std=settings.train.std)
     form = Settings(network=network, fields=settings.fields, train=train, data=settings.data)

@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 PRESET_DEPTH = {"lindsey2019": 2, "hanut2025": 3}  # those of rfmodel.models, which needs torch
+HEAD_DROPOUT = {"cifar": 0.0, "imagenet": 0.5}  # of VGG-13, likewise
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -56,6 +57,11 @@ class RetinaVVSSettings(Network):
         return self
 
 
+def _one(values: Any) -> Any:
+    """Return equal sizes as the one that they are, so that a network has one identity."""
+    return values[0] if isinstance(values, tuple) and len(set(values)) == 1 else values
+
+
 class MLPSettings(Network):
     """See `rfmodel.models.MLP`."""
 
@@ -70,6 +76,7 @@ class MLPSettings(Network):
             object.__setattr__(self, "depth", 4 if isinstance(self.width, int) else len(self.width))
         elif not isinstance(self.width, int) and len(self.width) != self.depth:
             raise ValueError(f"depth {self.depth} needs as many widths, found {len(self.width)}; leave depth out")
+        object.__setattr__(self, "width", _one(self.width))
         return self
 
 
@@ -90,6 +97,12 @@ class SmallConvSettings(Network):
     batch_norm: bool = False
     dropout: Fraction = 0.0
 
+    @model_validator(mode="after")
+    def _kernel(self) -> SmallConvSettings:
+        if isinstance(self.kernel, int) or len(self.kernel) == 3:  # of another number the network says what it needs
+            object.__setattr__(self, "kernel", _one(self.kernel))
+        return self
+
 
 class VGG13Settings(Network):
     """See `rfmodel.models.VGG13`."""
@@ -99,6 +112,12 @@ class VGG13Settings(Network):
     width: Positive = 1.0
     batch_norm: bool = True
     dropout: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _dropout(self) -> VGG13Settings:
+        if self.dropout is None:
+            object.__setattr__(self, "dropout", HEAD_DROPOUT[self.head])
+        return self
 
 
 class LeNetSettings(Network):

@@ -2,12 +2,14 @@
 
 The global batch is drawn and augmented alike everywhere, gradients are averaged by DistributedDataParallel, and batch
 norms take their statistics over the whole batch, so that the numbers are those of one process, up to the order in which
-sums are taken. Two things are a process's own: dropout's masks, and what Oja's rule reads of a batch (Algorithm 2's
-maximum), of which the mean over processes is taken, as with gradient accumulation.
+sums are taken. Images of a last batch that the processes cannot share evenly are left out of that epoch. Two things are
+a process's own: dropout's masks, and what Oja's rule reads of a batch (Algorithm 2's maximum), of which the mean over
+processes is taken, as with gradient accumulation.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +22,27 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rfmodel.errors import InputError
 
+# torch 2.13 renamed what sends buffers in each pass, and warns of the old name
+UNSENT = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 PATIENCE = timedelta(hours=6)  # the others wait while the first extracts fields and writes
 
 
 def asked() -> int:
-    """Return how many processes the launcher started for this run; 1 without one."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes the launcher started for this run; 1 without one.
+
+    Raises
+    ------
+    InputError
+        If WORLD_SIZE, in which launchers say so, is no number of processes.
+    """
+    told = os.environ.get("WORLD_SIZE", "1")
+    if not told.isdecimal() or int(told) < 1:
+        raise InputError(f"WORLD_SIZE = '{told}' is no number of processes; start them by torchrun, or unset it")
+    return int(told)
 
 
 def count() -> int:
@@ -54,7 +71,7 @@ def together(device: str) -> Iterator[str]:
     Raises
     ------
     InputError
-        If there are more processes than GPUs here, or one GPU is named for all.
+        If there are more processes than GPUs here, one GPU is named for all, or no launcher says where they meet.
     """
     if asked() == 1:
         yield device
@@ -63,17 +80,45 @@ def together(device: str) -> Iterator[str]:
         own = int(os.environ.get("LOCAL_RANK", "0"))
         if device != "cuda":
             raise InputError(f"--device '{device}' is one GPU for {asked()} processes; use --device cuda")
-        if own >= torch.cuda.device_count():
+        here = max(own + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # equal in all, so that the first tells
+        if here > torch.cuda.device_count():
             raise InputError(
-                f"{own + 1} processes or more were started here for {torch.cuda.device_count()} GPUs; start one a GPU"
+                f"{here} processes or more were started here for {torch.cuda.device_count()} GPUs; start one a GPU"
             )
         device = f"cuda:{own}"
         torch.cuda.set_device(device)
+    if missing := [key for key in ("RANK", "MASTER_ADDR", "MASTER_PORT") if key not in os.environ]:
+        raise InputError(
+            f"WORLD_SIZE = {asked()} asks for so many processes, but {missing[0]} is not set; start them by torchrun, "
+            "or unset WORLD_SIZE"
+        )
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
     try:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within it each process works on images of its own: an error may be one's alone, and that one tells.
+
+    Raises
+    ------
+    InputError
+        If another process has ended.
+    """
+    try:
+        yield
+    except InputError as error:
+        error.apart = True
+        raise
+    except RuntimeError as error:
+        if count() == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise InputError(
+            f"process {place()}: another of the {count()} has ended, and says why; what is finished is kept"
+        ) from None
 
 
 def check_batch(batch: int) -> None:
@@ -89,6 +134,18 @@ def check_batch(batch: int) -> None:
         raise InputError(
             f"train.batch = {batch} cannot be shared by {asked()} processes; use a multiple, such as {near}"
         )
+
+
+def check_images(images: int) -> None:
+    """Refuse fewer training images than there are processes.
+
+    Raises
+    ------
+    InputError
+        If one of them would see none.
+    """
+    if images < asked():
+        raise InputError(f"{asked()} processes cannot share {images} training images; use more images, or one process")
 
 
 def first_decides(value: object) -> object:
@@ -124,7 +181,7 @@ def distributed(network: nn.Module, device: torch.device) -> nn.Module:
         return network
     # Buffers are equal everywhere without being sent: statistics are taken over all, draws come from equal seeds.
     ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(network, device_ids=ids, broadcast_buffers=False)
+    return DistributedDataParallel(network, device_ids=ids, **{UNSENT: False})
 
 
 class _Sum(torch.autograd.Function):

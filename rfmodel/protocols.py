@@ -113,7 +113,7 @@ def load(
     for text in overrides:
         key, value = _assignment(text, "--set")
         if key.startswith("axes."):
-            raw.setdefault("axes", {})[key.removeprefix("axes.")] = value
+            raw.setdefault("axes", {})[_unquoted(key.removeprefix("axes."))] = value
         else:
             forced[key] = value
     runs = _with_files(path, select(list(expand(path.name, raw, forced, only, preset)), only), allow_code)
@@ -160,6 +160,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(conditions, list) or not conditions or not all(isinstance(c, dict) for c in conditions):
         raise InputError(f"{path.name}: conditions must be tables, each begun by [[conditions]]")
     return raw
+
+
+def _unquoted(key: str) -> str:
+    """Return an axis as a file's table of axes names it, where quotes are around the whole of it alone."""
+    inner = key[1:-1]
+    return inner if len(key) > 2 and key[0] == key[-1] and key[0] in "\"'" and key[0] not in inner else key
 
 
 def _assignment(text: str, option: str) -> tuple[str, Any]:

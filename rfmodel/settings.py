@@ -18,6 +18,24 @@ OPTIMISER_OPTIONS = {  # those of torch.optim that change the numbers
 }
 
 
+def _share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
+SHARE = (_share, "0 to below 1")
+FLAG = (lambda value: isinstance(value, bool), "true or false")
+POSSIBLE = {  # whether a value will do, and what will
+    "alpha": SHARE,
+    "momentum": SHARE,
+    "dampening": SHARE,
+    "betas": (lambda value: isinstance(value, tuple) and all(map(_share, value)), "two numbers from 0 to below 1"),
+    "eps": (lambda value: isinstance(value, float) and value > 0, "a small positive number"),
+    "amsgrad": FLAG,
+    "centered": FLAG,
+    "nesterov": FLAG,
+}
+
+
 class DataSettings(Table):
     """Which images: see `rfmodel.datasets.load`."""
 
@@ -109,10 +127,11 @@ class OptimiserSettings(Table):
         for key, value in self.options.items():
             if key not in known:
                 raise ValueError(f"{self.name} has no option '{key}': it has {', '.join(known)}{nearest(key, known)}")
-            if key in ("alpha", "momentum") and not 0 <= value < 1:
-                raise ValueError(f"option {key} = {value} of {self.name} is impossible; use 0 to below 1")
-            if key == "eps" and not value > 0:
-                raise ValueError(f"option eps = {value} of {self.name} is impossible; use a small positive number")
+            will_do, what = POSSIBLE[key]
+            if not will_do(value):
+                raise ValueError(f"option {key} = {value} of {self.name} is impossible; use {what}")
+        if self.options.get("nesterov") and (not self.options.get("momentum") or self.options.get("dampening")):
+            raise ValueError("option nesterov of sgd needs a momentum above 0, and no dampening")
         return self
 
 

@@ -118,9 +118,18 @@ def _open_all(
             datasets.Augmentation(**run.settings.train.augment.model_dump())  # one may need what is not installed
             if _data_key(run) not in opened:
                 opened[_data_key(run)] = open_data(run.settings, folder, device)
+            parallel.check_images(len(opened[_data_key(run)].train))
         except InputError as error:
             raise InputError(f"{name}.toml: data: {error}") from None
+        _check_last_batch(run, opened[_data_key(run)], name)
     return opened
+
+
+def _check_last_batch(run: Run, data: datasets.Dataset, name: str) -> None:
+    try:
+        building.check_last_batch(run.settings, data.image_shape, len(data.classes), len(data.train))
+    except InputError as error:
+        raise InputError(f"{name}.toml: condition '{run.condition}': {error}") from None
 
 
 def validate(protocol: Protocol, data_folder: Path | None = None) -> None:
@@ -174,7 +183,8 @@ def _run_one(
     if started is not None:
         started(run, options.epochs, -(-len(data.train) // options.batch))
     told = None if progress is None else lambda epoch, step, loss: progress(run, epoch, step, loss)
-    result, dataset = execute(run, data, device, told)
+    with parallel.apart():
+        result, dataset = execute(run, data, device, told)
     if parallel.place() == 0:
         _keep_weights(result, options.keep, store.weights_path(folder, run.name))
         store.save(dataset, store.run_path(folder, run.name))

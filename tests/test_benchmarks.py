@@ -13,6 +13,7 @@ import torch
 from rfmodel import building, cli, compiling, costs, datasets, protocols, spending, store, study, training
 from rfmodel.bench import CASES, bench_train
 from rfmodel.errors import InputError
+from rfmodel.published import published_of
 
 NETWORKS = {
     "mlp": 'name = "mlp"\nwidth = 8\ndepth = 2\nbatch_norm = true',
@@ -153,6 +154,8 @@ def test_unknown_network_of_a_benchmark_is_refused():
         match="net 'resnet21' is unknown: known are mlp, resnet20, retina_vvs, vgg, vit; did you mean 'resnet20'",
     ):
         bench_train("resnet21")
+    with pytest.raises(InputError, match="precision 'fp16' is unknown: known are auto, bf16, fp32"):
+        bench_train("mlp", casting="fp16")
 
 
 @pytest.mark.parametrize("net", ["mlp"])
@@ -181,13 +184,11 @@ def test_costs_are_printed_by_condition_and_by_layer(capsys):
     )
 
 
-def test_every_protocol_whose_numbers_are_published_names_their_source_and_score():
-    for name in protocols.names():
-        raw = protocols.find(name).read_text()
-        if "[[published.values]]" in raw:
-            assert {"score = ", "evidence = ", "source = "} <= {
-                k for k in ("score = ", "evidence = ", "source = ") if k in raw
-            }
+def test_every_published_value_says_where_it_was_read_and_what_it_was_got_with():
+    found = [published_of(protocols.find(name).read_text(encoding="utf-8")) for name in protocols.names()]
+    assert sum(len(one.values) for one in found) > 80
+    for one in found:
+        assert all(one.source and value.evidence and value.settings for value in one.values)
 
 
 def test_the_command_line_lists_and_shows_presets(capsys, monkeypatch):

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from rfmodel import parallel, store
+from rfmodel import cli, parallel, store
 from rfmodel.datasets import Augmentation, Split, batches
 from rfmodel.errors import InputError
 
@@ -203,6 +203,64 @@ def test_one_gpu_cannot_be_named_for_several_processes(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     with pytest.raises(InputError, match="2 processes or more were started here for 1 GPUs"), parallel.together("cuda"):
         pass
+
+
+@pytest.mark.parametrize("told", ["x", "0", "-1"])
+def test_a_number_of_processes_that_is_none_is_refused(monkeypatch, told):
+    monkeypatch.setenv("WORLD_SIZE", told)
+    with pytest.raises(InputError, match=f"WORLD_SIZE = '{told}' is no number of processes"):
+        parallel.asked()
+
+
+def test_processes_without_a_meeting_place_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with (
+        pytest.raises(InputError, match="WORLD_SIZE = 2 asks .* but MASTER_ADDR is not set; start them by torchrun"),
+        parallel.together("cpu"),
+    ):
+        pass
+
+
+def test_every_process_needs_an_image(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    parallel.check_images(4)
+    with pytest.raises(InputError, match="4 processes cannot share 3 training images"):
+        parallel.check_images(3)
+
+
+def test_the_process_that_fails_alone_tells_though_it_is_not_the_first(monkeypatch, capsys):
+    def fails(*_):
+        with parallel.apart():
+            raise InputError("image a.jpg cannot be read")
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "image a.jpg cannot be read" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_whatever_a_file_is_called(monkeypatch, capsys):
+    def fails():
+        raise InputError("image 'x\ny.jpg' cannot be read")
+
+    monkeypatch.setattr(cli, "app", fails)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().err == "rfmodel: image 'x y.jpg' cannot be read\n"
+
+
+def test_the_end_of_another_process_is_said_in_one_line(monkeypatch):
+    lost = RuntimeError("[/gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="Connection closed"), parallel.apart():
+        raise lost  # one process has no other
+    monkeypatch.setattr(parallel, "count", lambda: 2)
+    with pytest.raises(InputError, match="another of the 2 has ended"), parallel.apart():
+        raise lost
+    with pytest.raises(RuntimeError, match="another matter"), parallel.apart():
+        raise RuntimeError("another matter")
 
 
 def test_the_package_runs_as_a_module():

@@ -8,9 +8,10 @@ import textwrap
 
 import pytest
 
-from rfmodel import protocols, study
+from rfmodel import network_settings, protocols, study
 from rfmodel.errors import InputError
 from rfmodel.expansion import RANKLESS
+from rfmodel.models import vgg13
 from rfmodel.routing import RULES
 
 SMALL = """
@@ -183,6 +184,28 @@ BAD |= {
     ),
     "the rate as an option": ("[train.optimiser]\noptions = {lr = 1.0}", "rmsprop has no option 'lr'"),
     "impossible option": ("[train.optimiser]\noptions = {alpha = 1.5}", "option alpha = 1.5 of rmsprop is impossible"),
+    "impossible betas": (
+        '[train.optimiser]\nname = "adam"\noptions = {betas = [0.9, 1.5]}',
+        r"option betas = \(0.9, 1.5\) of adam is impossible; use two numbers",
+    ),
+    "one beta": (
+        '[train.optimiser]\nname = "adam"\noptions = {betas = 0.9}',
+        "option betas = 0.9 of adam is impossible",
+    ),
+    "a flag that is a number": (
+        '[train.optimiser]\nname = "adam"\noptions = {amsgrad = 3.0}',
+        "option amsgrad = 3.0 of adam is impossible; use true or false",
+    ),
+    "a number that is a pair": (
+        "[train.optimiser]\noptions = {alpha = [0.1, 0.2]}",
+        "option alpha = .*use 0 to below 1",
+    ),
+    "nesterov without momentum": (
+        '[train.optimiser]\nname = "sgd"\noptions = {nesterov = true}',
+        "option nesterov of sgd needs a momentum above 0",
+    ),
+    "a network's name alone": ('network = "vit"', "key 'network' = 'vit': should be a table with a name"),
+    "a batch without bound": ("[train]\nbatch = 9999999999999999999", "key 'train.batch' = 9999999999999999999"),
     "impossible eps": ("[train.optimiser]\noptions = {eps = 0.0}", "option eps = 0.0 of rmsprop is impossible"),
     "layers no list": ("[fields]\nlayers = 1", "key 'fields.layers' = 1"),
     "unknown key of a network": ('[network]\nname = "mlp"\nwidht = 3', "key 'network.widht' is unknown.*'width'"),
@@ -231,6 +254,12 @@ UNTRAINABLE = {
         'rules.retina = {name = "ldfa", rank = 2, use_targets = true}\nnetwork.width = 12',
         "labels drive P only where the error is the output's",
     ),
+    "a network without bound": ('network = {name = "vgg", width = 1e9}', "network: it cannot be made of these sizes"),
+    "a crop of nothing": (
+        "train.augment.crop = 32",
+        "crop = 32 would cut windows with nothing of the image, 32 pixels",
+    ),
+    "photographs that are no list": ("data.options.classes = 1.5", "classes=1.5 was asked for"),
     "unknown method of fields": ('fields.method = "gradeint"', "gradeint.*did you mean 'gradient'"),
 }
 
@@ -316,6 +345,15 @@ def test_feedback_optimiser_inherits_what_it_leaves_open_but_the_decay(write):
     assert (other.gamma, other.options) == (0.0, {})
 
 
+@pytest.mark.parametrize(
+    "schedule", ['schedule = "step"\nmilestones = [3]\ngamma = 0.5', 'schedule = "cosine"\nfloor = 1e-6']
+)
+def test_feedback_of_another_schedule_inherits_nothing_of_the_weights_own(write, schedule):
+    text = f'[train.optimiser]\n{schedule}\n[train.feedback]\nschedule = "constant"\n'
+    feedback = protocols.load(write(text)).runs[0].settings.train.feedback
+    assert (feedback.schedule, feedback.milestones, feedback.gamma, feedback.floor) == ("constant", (), 0.0, 0.0)
+
+
 def test_photographs_can_be_chosen(write):
     run = protocols.load(write('data.options.classes = ["brick", "moon"]\n')).runs[0]
     assert run.settings.data.options["classes"] == ["brick", "moon"]
@@ -391,7 +429,11 @@ def test_a_network_has_one_identity_however_its_defaults_are_spelt(tmp_path):
     path = tmp_path / "p.toml"
     spelt = {
         'name = "mlp"': 'name = "mlp"\nwidth = 512\ndepth = 4\nbatch_norm = false',
+        'name = "mlp"\nwidth = 64\ndepth = 2': 'name = "mlp"\nwidth = [64, 64]',
         'name = "resnet"': 'name = "resnet"\ndepth = 20\nshortcut = "A"',
+        'name = "small_conv"': 'name = "small_conv"\nkernel = [3, 3, 3]',
+        'name = "vgg13"': 'name = "vgg13"\ndropout = 0.0',
+        'name = "vgg13"\nhead = "imagenet"': 'name = "vgg13"\nhead = "imagenet"\ndropout = 0.5',
     }
     for short, long in spelt.items():
         identities = set()
@@ -399,6 +441,17 @@ def test_a_network_has_one_identity_however_its_defaults_are_spelt(tmp_path):
             path.write_text(f"[network]\n{text}\n")
             identities.add(protocols.load(path).runs[0].identity)
         assert len(identities) == 1
+
+
+def test_the_dropout_of_a_head_is_that_of_its_network():
+    assert {head: usual[-1] for head, usual in vgg13.HEADS.items()} == network_settings.HEAD_DROPOUT
+
+
+def test_an_axis_may_be_quoted_on_the_command_line_as_in_a_file(write):
+    quoted, plain = (protocols.load(write(), [f"axes.{key}=[4, 8]"]) for key in ('"network.width"', "network.width"))
+    assert [run.identity for run in quoted.runs] == [run.identity for run in plain.runs]
+    sites = protocols.load(write('rules."vvs.*" = {name = "ldfa"}\n'), ['axes.rules."vvs.*".rank=[1, 2]']).runs
+    assert {run.settings.rules["vvs.*"].options["rank"] for run in sites} == {1, 2}
 
 
 def test_benchmark_networks_extract_no_fields_unless_told(tmp_path):

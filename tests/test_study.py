@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ from studies import TINY
 
 from rfmodel import building, fields, measuring, protocols, store, study, training
 from rfmodel.errors import InputError
+from rfmodel.network_settings import RetinaVVSSettings
+from rfmodel.settings import FieldSettings, Settings
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +155,59 @@ def test_weights_that_were_not_kept_are_never_measured_as_trained(tiny, tmp_path
     study.run_study(protocol, tmp_path)
     with pytest.raises(InputError, match="layer 'head.dense' was not kept"):
         study.extract_again(tmp_path, ["head.dense"], out=tmp_path / "f.nc")
+
+
+def test_damaged_weights_are_refused_in_one_line(done, tmp_path):
+    shutil.copytree(done[0], tmp_path / "study")
+    for path in (tmp_path / "study" / "runs").glob("*.pt"):
+        path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"weights '.*\.pt' cannot be read \(\w+\); delete the run's .nc") as caught:
+        study.extract_again(tmp_path / "study", ["vvs.conv1"], out=tmp_path / "f.nc")
+    assert "\n" not in str(caught.value)
+
+
+def test_fields_of_the_head_are_judged_against_whole_heads(monkeypatch):
+    forms = []
+    monkeypatch.setattr(measuring, "_null_of", lambda form, *_: forms.append(json.loads(form)["network"]["hidden"]))
+    plain = Settings(network=RetinaVVSSettings(hidden=7))
+    for layer in ("retina.conv2", "head.logits"):
+        measuring.null_metrics(plain.model_copy(update={"fields": FieldSettings(layers=(layer,))}), (1, 8, 8), 4)
+    assert forms == [1, 7]
+
+
+LAST = """
+[data]
+options = { classes = ["brick", "coins"], train_per_class = 10, test_per_class = 4 }
+size = 8
+train = 17
+[network]
+name = "mlp"
+width = 4
+depth = 1
+[train]
+epochs = 1
+batch = 8
+"""
+
+
+def test_a_last_batch_of_one_image_is_refused_where_a_norm_needs_more(tmp_path):
+    path = tmp_path / "last.toml"
+    path.write_text(LAST)
+    told = "last.toml: condition 'all': train.batch = 8 leaves a last batch of 1 of 17 training images, .*use 9"
+    with pytest.raises(InputError, match=told):
+        study.run_study(protocols.load(path, ["network.batch_norm=true"]), tmp_path / "normed")
+    with pytest.raises(InputError, match="a last batch of 1 of 1 training images, .*use more images"):
+        study.run_study(protocols.load(path, ["network.batch_norm=true", "data.train=1"]), tmp_path / "normed")
+    assert [o.state for o in study.run_study(protocols.load(path), tmp_path / "plain")] == ["done"]
+
+
+def test_normative_feedback_that_diverges_is_kept_as_such(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text(LAST + 'optimiser.learning_rate = 1e30\n[rules."*"]\nname = "ldfa_normative"\nrank = 1\n')
+    for often in ("0", "1"):
+        asked = ['rules."*".init="svd"', 'rules."*".refactor_every=1', f"train.diagnose_every={often}"]
+        outcomes = study.run_study(protocols.load(path, asked), tmp_path / "out")
+        assert [o.state for o in outcomes] == ["diverged"]
 
 
 def test_weights_that_another_version_kept_are_refused(tiny, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from rfmodel.datasets import checking
 from rfmodel.datasets.crops import View
 from rfmodel.datasets.dataset import Dataset, Split
-from rfmodel.datasets.decoding import decoder_name
+from rfmodel.datasets.decoding import DECODERS, decoder_name
 from rfmodel.datasets.folders import Listing, class_names, image_root, listed, parts
 from rfmodel.datasets.progress import Progress
 from rfmodel.datasets.streaming import StreamedSplit, processors
@@ -57,6 +57,7 @@ class FolderOptions:
     memory: str = "auto"
 
     def __post_init__(self) -> None:
+        one_of("decoder", self.decoder, ("auto", *DECODERS))
         one_of("check", self.check, ("all", "headers", "none"))
         one_of("train_crop", self.train_crop, ("auto", "random_resized", "centre"))
         one_of("memory", self.memory, ("auto", "stream", "decoded"))

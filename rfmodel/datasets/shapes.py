@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def shape_of(settings: Mapping[str, Any], folder: str | Path | None = None) -> t
     classes = options.get("classes", settings.get("classes"))
     colours, side = 3 if settings.get("colour") else 1, settings.get("size") or SIDE
     if name == "natural_patches":
-        named = classes is not None and not isinstance(classes, int)
+        named = isinstance(classes, Sequence) and not isinstance(classes, str)
         return (1, side, side), len(classes) if named else check_classes(name, classes, len(PHOTOGRAPHS))
     if name == FOLDER:
         side = settings.get("size") or FOLDER_SIDE

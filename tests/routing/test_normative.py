@@ -153,6 +153,14 @@ def test_the_randomised_decomposition_is_never_better_than_the_best_and_nears_it
     assert excess[-1] < 1e-4
 
 
+@pytest.mark.parametrize("iterations", [0, 2])
+def test_weights_that_have_diverged_have_no_decomposition_and_stop_nothing(iterations):
+    W = torch.full((6, 4), torch.nan)
+    Q, P = plasticity.truncated(W, 2, iterations)
+    assert (Q.shape, P.shape) == ((2, 4), (2, 6))
+    assert Q.isnan().all() and P.isnan().all()
+
+
 def test_the_randomised_decomposition_does_not_depend_on_what_was_drawn_before():
     W = torch.randn(10, 8).double()
     first = plasticity.truncated(W, 2, 2)

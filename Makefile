@@ -17,8 +17,9 @@ demo: $(VENV)/.ready
 	$(BIN)/rfmodel run quickstart --out $(OUT)
 	$(BIN)/rfmodel report $(OUT)
 
+# Two processes of one thread each: half the time of one with two, since most tests are too small to be shared.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from rfmodel.errors import InputError
+
 
 class Average:
     r"""Exponential moving average of a network's weights and of its norms' running statistics.
@@ -54,6 +56,30 @@ class Average:
             kept = tensor.clone()
             tensor.copy_(value)
             value.copy_(kept)
+
+    def state_dict(self) -> dict:
+        """Return the average, and over how many steps it is one."""
+        return {"steps": self.steps, "values": self.values}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict) -> None:
+        """Take over an average of a network of this form.
+
+        Raises
+        ------
+        InputError
+            If it is of another.
+        """
+        steps, values = state["steps"], list(state["values"])
+        found, asked = ([(tuple(t.shape), t.dtype) for t in tensors] for tensors in (values, self.values))
+        if type(steps) is not int or steps < 0 or found != asked:
+            raise InputError(
+                f"a moving average over {steps!r:.20} steps of {len(found)} tensors is not one of this network, of "
+                f"{len(asked)} tensors; take that of a network of this form"
+            )
+        self.steps = steps
+        for value, taken in zip(self.values, values, strict=True):
+            value.copy_(taken)
 
     def _tensors(self) -> list[Tensor]:
         held = [p.detach() for p in self.network.parameters()]

@@ -11,7 +11,10 @@ from rfmodel.models import NETWORKS
 from rfmodel.routing import Routed
 from rfmodel.rule_files import files_of
 from rfmodel.settings import Settings
+from rfmodel.symmetry.given import SMALLEST
 from rfmodel.user_rules import make_any
+
+LARGEST = 10**10  # weights of a network, 40 GB
 
 
 def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device: torch.device | str = "cpu") -> Routed:
@@ -63,8 +66,8 @@ def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Non
     Raises
     ------
     InputError
-        As `build`, for layers of `fields.layers` and `train.activity_l1` that are not in the network, and for a mean or
-        std of as many numbers as the images have no channels.
+        As `build`, for layers of `fields.layers` and `train.activity_l1` that are not in the network, for fields too
+        small to measure, and for a mean or std of as many numbers as the images have no channels.
     """
     for key in ("mean", "std"):
         given = getattr(settings.train, key)
@@ -78,7 +81,14 @@ def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Non
         raise InputError(
             f"train.augment.crop = {crop} would cut windows with nothing of the image, {side} pixels wide; use less"
         )
+    if settings.fields.layers and side < SMALLEST:
+        raise InputError(
+            f"fields of {side} x {side} pixels are too small to measure: data.size = {SMALLEST} or more would do, or "
+            "fields.layers = []"
+        )
     network = blank(settings, image_shape, classes).network
+    if (weights := sum(weight.numel() for weight in network.parameters())) > LARGEST:
+        raise InputError(f"network: it has {weights} weights; use smaller sizes, at most {LARGEST} weights")
     check_layers(network, settings.train.activity_l1)
     names = [name for name, _ in network.named_modules() if name]
     for layer in settings.fields.layers:

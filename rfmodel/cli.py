@@ -5,7 +5,6 @@ Heavy imports stay inside the commands, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,19 +13,10 @@ import typer
 
 from rfmodel.cli_bench import bench_app
 from rfmodel.cli_data import data_app
-from rfmodel.cli_options import (
-    AllowCode,
-    DataFolder,
-    Device,
-    Only,
-    Overrides,
-    Preset,
-    ProtocolName,
-    Study,
-    Threads,
-    device_of,
-)
+from rfmodel.cli_options import AllowCode, DataFolder, Only, Overrides, Preset, ProtocolName, Study
+from rfmodel.cli_run import is_follower, run
 from rfmodel.errors import InputError
+from rfmodel.terminal import one_line, plain
 
 app = typer.Typer(
     add_completion=False,
@@ -38,60 +28,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(data_app, name="data")
 
 
-@app.command()
-def run(
-    protocol: ProtocolName,
-    out: Annotated[Path | None, typer.Option(help="Where the study is kept [runs/PROTOCOL].")] = None,
-    preset: Preset = None,
-    overrides: Overrides = None,
-    only: Only = None,
-    data: DataFolder = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    allow_code: AllowCode = False,
-) -> None:
-    """Run what is missing of a protocol; each finished run is kept, and a second call does only what is left."""
-    from rfmodel import protocols
-    from rfmodel.progress import StudyProgress
-
-    read = protocols.load(protocol, overrides or (), only or (), preset=preset, allow_code=allow_code)
-    folder = out or Path("runs") / read.name
-    try:
-        with StudyProgress(read, folder, silent=_is_follower()) as shown:
-            from rfmodel.parallel import together
-            from rfmodel.study import run_study
-
-            with together(device_of(device, threads)) as own:
-                outcomes = run_study(
-                    read,
-                    folder,
-                    data_folder=data,
-                    device=own,
-                    started=shown.started,
-                    progress=shown.progress,
-                    ended=shown.ended,
-                )
-    except KeyboardInterrupt:
-        if not _is_follower():
-            typer.echo("interrupted; finished runs are kept, and the same command goes on with the rest", err=True)
-        raise typer.Exit(130) from None
-    if not _is_follower():
-        _summary(outcomes, folder)
-
-
-def _is_follower() -> bool:
-    """Whether torchrun started this process, and another one is the first: that one tells."""
-    return os.environ.get("RANK", "0") != "0"
-
-
-def _summary(outcomes: list, folder: Path) -> None:
-    states = [outcome.state for outcome in outcomes]
-    kept = sum(outcome.kept for outcome in outcomes)
-    parts = [f"{len(outcomes) - kept} run", f"{kept} kept from before"]
-    if "diverged" in states:
-        lost = ", ".join(f"{o.run.condition} seed {o.run.settings.seed}" for o in outcomes if o.state == "diverged")
-        parts.append(f"{states.count('diverged')} diverged ({lost})")
-    typer.echo(f"{', '.join(parts)}; results in {folder}. Next: rfmodel report {folder}")
+app.command()(run)
 
 
 @app.command()
@@ -110,7 +47,7 @@ def validate(
         read = protocols.load(name, overrides or (), only or (), preset=preset, allow_code=allow_code)
         study.validate(read, data)
         conditions = len({r.condition for r in read.runs})
-        typer.echo(f"{read.name}: {len(read.runs)} runs in {conditions} conditions can be run")
+        typer.echo(plain(f"{read.name}: {len(read.runs)} runs in {conditions} conditions can be run"))
 
 
 @app.command("ls")
@@ -118,19 +55,32 @@ def list_(
     folder: Annotated[Path | None, typer.Argument(help="A study's folder; none lists protocols.")] = None,
 ) -> None:
     """List the protocols that come with rfmodel, or the runs of a study and what is left of it."""
-    from rfmodel import tables
+    from rfmodel import tables, tables_of_runs
 
-    tables.show_study(folder) if folder else tables.show_protocols()
+    tables_of_runs.show_study(folder) if folder else tables.show_protocols()
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A protocol's name or file, or a run's .nc file.")],
+    name: Annotated[str, typer.Argument(help="A protocol's name or file; a run's .nc, .checkpoint or .failed.json.")],
 ) -> None:
-    """Show a protocol's conditions, or a run's settings and history."""
-    from rfmodel import tables
+    """Show a protocol's conditions, or a run's settings and history: finished, under way, or failed."""
+    from rfmodel import tables, tables_of_runs
 
-    tables.show_run(Path(name)) if name.endswith(".nc") else tables.show_protocol(name)
+    shown = next((show for end, show in tables_of_runs.SHOWN.items() if name.endswith(end)), None)
+    tables.show_protocol(name) if shown is None else shown(Path(name))
+
+
+@app.command()
+def doctor(
+    data: DataFolder = None,
+    out: Annotated[Path, typer.Option(help="A folder that results would go to.")] = Path("runs"),
+) -> None:
+    """Examine this machine: versions, devices, bf16, threads, disk, data, torch.compile, in one table."""
+    from rfmodel import tables
+    from rfmodel.doctor import examine
+
+    tables.show_rows("this machine", [row._asdict() for row in examine(data, out)])
 
 
 @app.command()
@@ -171,7 +121,7 @@ def report(
             protocol=store.protocol_text(folder),
             progress=progress,
         )
-    typer.echo(f"report of {study.sizes['run']} runs: {page}")
+    typer.echo(plain(f"report of {study.sizes['run']} runs: {page}"))
 
 
 @app.command()
@@ -207,7 +157,7 @@ def rf(
             allow_code=allow_code,
             progress=progress,
         )
-    typer.echo(f"fields of {', '.join(layer)}: {path}")
+    typer.echo(plain(f"fields of {', '.join(layer)}: {path}"))
 
 
 @app.command()
@@ -237,7 +187,7 @@ def analyse(
             allow_code=allow_code,
             progress=lambda run, what: progress(f"{run}: {what}"),
         )
-    typer.echo(f"{', '.join(analysis)}: {path}")
+    typer.echo(plain(f"{', '.join(analysis)}: {path}"))
 
 
 @app.command()
@@ -257,7 +207,7 @@ def animate(
         raise InputError(f"no run in '{folder}' has fields to animate: a study run with fields.layers would do")
     chosen = condition or having[0]
     path = figures.animate_fields(study, out or folder / "fields.gif", chosen, layer=layer, seed=seed)
-    typer.echo(f"animation: {path}")
+    typer.echo(plain(f"animation: {path}"))
 
 
 @app.command()
@@ -282,7 +232,6 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        if not _is_follower() or getattr(error, "apart", False):
-            told = " ".join(str(error).splitlines())  # a file's name may hold a line break
-            typer.echo(f"rfmodel: {told}", err=True)
+        if not is_follower() or getattr(error, "apart", False):
+            typer.echo(f"rfmodel: {one_line(str(error))}", err=True)  # a file's name may hold a line break
         sys.exit(2)

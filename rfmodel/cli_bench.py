@@ -1,4 +1,4 @@
-"""`rfmodel bench train | fields | rules`."""
+"""`rfmodel bench train | fields | rules | store`."""
 
 from __future__ import annotations
 
@@ -65,3 +65,21 @@ def bench_rules(
         for row in rule_bench.bench_rules(name, casting, repeats, where, batch, compiled, rule or ())
     ]
     tables.show_rows(f"training step of each rule, time relative to backpropagation, batches of {batch}", rows)
+
+
+@bench_app.command("store")
+def bench_store(
+    protocol: Annotated[list[str] | None, typer.Option(help="Whose first run is timed; quickstart by default.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Finished runs of the study that is opened.")] = 1000,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each.")] = 3,
+    checkpoint: Annotated[str, typer.Option(help="What lies between two checkpoints.")] = "5m",
+    epochs: Annotated[int | None, typer.Option(min=0, help="In place of the protocol's.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Time what keeping a run costs of it, and how long a study of many finished runs takes to start and to open."""
+    from rfmodel import store_bench, tables
+
+    device_of("cpu", threads)
+    rows = store_bench.bench_keeping(protocol or ["quickstart"], repeats, checkpoint, epochs)
+    tables.show_rows("claims, checkpoints, weights, results and progress of a run", rows)
+    tables.show_rows("a study that is finished, each in a process of its own", store_bench.bench_opening(runs, repeats))

@@ -8,6 +8,7 @@ import typer
 
 from rfmodel.cli_options import DataFolder
 from rfmodel.errors import InputError
+from rfmodel.terminal import plain
 
 data_app = typer.Typer(no_args_is_help=True, help="Find, verify and download data sets.")
 
@@ -38,4 +39,4 @@ def data_download(name: Annotated[str, typer.Argument(help="cifar10 or cifar100.
         raise InputError(f"where should {name} go? give --data DIR, or set RFMODEL_DATA")
     with transfer(name) as progress:
         path = datasets.download(name, data, progress)
-    typer.echo(f"{name}: {path}")
+    typer.echo(plain(f"{name}: {path}"))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from string import Formatter
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
+from rfmodel import bounded_toml
+from rfmodel.condition_labels import label as labelled
 from rfmodel.errors import InputError, nearest
 from rfmodel.network_settings import NAMES, Network, kind_of
 from rfmodel.rule_files import called
@@ -23,6 +24,9 @@ EXAMPLE = 'rules.retina = {name = "ldfa"}'
 RANKLESS = {  # rules of the package that have no rank; a user's own may
     "bp", "fa", "usf", "brsf", "frsf", "kolen_pollack", "weight_mirror", "dfa", "sparse_dfa", "drtp",
 }  # fmt: skip
+MOST = 100_000  # runs of a protocol
+WRITTEN = 2**28  # characters of all its runs' settings, written out
+LONGEST = 50_000  # of one run's, which its file holds as an attribute
 TOP = ("title", "description", "source", "published", "presets", "axes", "conditions")
 
 
@@ -52,6 +56,7 @@ def expand(
     base = _merge({key: value for key, value in raw.items() if key not in TOP}, _preset(file, raw, preset))
     wanted = [text.partition("=")[2].strip() for text in only if text.partition("=")[0].strip() == "condition"]
     conditions = raw.get("conditions", [{}])
+    _refuse_too_many(file, raw, conditions, base)
     trees = [_merge(base, _own(file, condition)) for condition in conditions]
     _refuse_idle_rank(file, raw, forced, conditions, trees)
     labels: dict[str, int] = {}  # each label has its place, whatever is selected
@@ -63,7 +68,7 @@ def expand(
         for values in itertools.product(*axes.values()):
             point = {key: forced.get(key, value) for key, value in zip(axes, values, strict=True)}
             told = {key: called(value) if isinstance(value, str) else value for key, value in (point | forced).items()}
-            label = _label(file, str(condition.get("name", "")), told, axes)
+            label = labelled(file, str(condition.get("name", "")), told, axes)
             position = labels.setdefault(label, len(labels))
             if not all(pattern_of(text).fullmatch(label) for text in wanted):
                 continue
@@ -72,6 +77,26 @@ def expand(
                 _put(file, tree, key, value)
             stand = {key: told[key] for key in point}
             yield Run(label, _settings(file, tree, axes), stand, position, _preset_name(raw, preset))
+
+
+def _refuse_too_many(
+    file: str, raw: Mapping[str, Any], conditions: Sequence[Mapping[str, Any]], base: Mapping[str, Any]
+) -> None:
+    """Refuse, before anything is expanded, more runs than memory is for."""
+    common = _axes(file, "axes", raw.get("axes", {}))
+    total = written = 0
+    for condition in conditions:
+        axes = {**common, **_axes(file, "conditions.axes", condition.get("axes", {}))}
+        runs = math.prod(len(values) for values in axes.values())
+        total += runs
+        written += runs * sum(len(json.dumps(tree, default=str)) for tree in (base, condition))
+    if total > MOST:
+        raise InputError(f"{file}: its axes multiply to {total} runs; use fewer values, at most {MOST} runs")
+    if written > WRITTEN:
+        raise InputError(
+            f"{file}: the settings of its {total} runs take {written} characters; use shorter or fewer, at most "
+            f"{WRITTEN}"
+        )
 
 
 def _refuse_idle_rank(
@@ -158,12 +183,12 @@ def _path(file: str, key: str) -> list[str]:
     if key == "rule":
         return ["rules"]
     try:
-        tree, parts = tomllib.loads(f"{key} = 0"), []
-    except tomllib.TOMLDecodeError:
+        tree, parts = bounded_toml.parsed(f"{key} = 0"), []
+        while isinstance(tree, dict):
+            ((part, tree),) = tree.items()  # one, or the key holds more than a key
+            parts.append(part)
+    except ValueError:
         raise InputError(f"{file}: '{key}' is no key; write dotted keys, with quotes where a part holds dots") from None
-    while isinstance(tree, dict):
-        part, tree = next(iter(tree.items()))
-        parts.append(part)
     return parts
 
 
@@ -179,7 +204,7 @@ def _tables(rules: Any) -> list[dict[str, Any]]:
     for rule in rules.values() if isinstance(rules, dict) else ():
         if isinstance(rule, dict) and rule.get("name") == "partition":
             found += _tables(rule.get("parts"))
-        elif isinstance(rule, dict) and rule.get("name") not in RANKLESS:
+        elif isinstance(rule, dict) and str(rule.get("name")) not in RANKLESS:
             found.append(rule)
     return found
 
@@ -187,7 +212,10 @@ def _tables(rules: Any) -> list[dict[str, Any]]:
 def _settings(file: str, tree: dict[str, Any], axes: Mapping[str, Any]) -> Settings:
     try:
         # As JSON, in which types are strict and an array may still be a tuple.
-        return Settings.model_validate_json(json.dumps(_inherited(tree)), strict=True)
+        text = json.dumps(_inherited(tree))
+        if len(text) > LONGEST:
+            raise InputError(f"{file}: the settings of a run take {len(text)} characters; {LONGEST} at most would do")
+        return Settings.model_validate_json(text, strict=True)
     except TypeError as error:
         raise InputError(f"{file}: {error}; use numbers, strings, booleans, lists and tables") from None
     except ValidationError as error:
@@ -236,34 +264,14 @@ def _explain(key: str, error: Mapping[str, Any], network: type[Network]) -> str:
     return f"key '{key}' is unknown: known there are {', '.join(known)}{nearest(str(error['loc'][-1]), known)}"
 
 
-def _label(file: str, name: str, values: Mapping[str, Any], axes: Mapping[str, Any]) -> str:
-    short = {key.rpartition(".")[2]: value for key, value in values.items()}
-    told = [part for _, part, _, _ in _fields(file, name) if part]
-    if missing := [part for part in told if part not in short]:
-        raise InputError(f"{file}: condition name '{name}' asks for '{missing[0]}', which is no axis of it")
-    label = name.format(**short)
-    # An axis that the name leaves out is added, so that no two points share a label.
-    untold = [key for key in axes if key != "seed" and key.rpartition(".")[2] not in told]
-    parts = [label] if label else []
-    return ", ".join(parts + [f"{key.rpartition('.')[2]} {_short(values[key])}" for key in untold]) or "all"
+def each_once(file: str, runs: Iterable[Run]) -> Iterator[Run]:
+    """Yield the runs, and refuse two of equal settings.
 
-
-def _fields(file: str, name: str) -> list[tuple]:
-    try:
-        fields = list(Formatter().parse(name))
-        if any(field and not field.isidentifier() for _, field, _, _ in fields):
-            raise ValueError("use an axis in braces, as in {rank}")
-    except ValueError as error:
-        raise InputError(f"{file}: condition name '{name}' cannot be read: {error}") from None
-    return fields
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def refuse_twins(file: str, runs: Sequence[Run]) -> None:
-    """Refuse two runs of equal settings."""
+    Raises
+    ------
+    InputError
+        Of the second; the message names both.
+    """
     seen: dict[str, Run] = {}
     for run in runs:
         twin = seen.setdefault(run.identity, run)
@@ -272,6 +280,7 @@ def refuse_twins(file: str, runs: Sequence[Run]) -> None:
                 f"{file}: '{twin.condition}' and '{run.condition}' (seed {run.settings.seed}) are the same "
                 "run; drop one of the two"
             )
+        yield run
 
 
 def refuse_shared_labels(file: str, runs: Sequence[Run]) -> None:

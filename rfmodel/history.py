@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -15,12 +15,24 @@ from rfmodel.routing import Routed
 from rfmodel.settings import Settings
 
 PROBE = 256  # validation images on which teaching signals are compared with backpropagation's
+BY_EDGE = ("angle", "feedback_norm", "feedback_rank")
+WHOLE = (
+    *(f"{what}_{split}" for split in ("train", "validation", "test") for what in ("loss", "accuracy")),
+    *("images_per_second", "flops_epoch"),
+)
 
 
 def batches_of(
-    split: Split, settings: Settings, generator: torch.Generator | None
+    split: Split,
+    settings: Settings,
+    generator: torch.Generator | None,
+    skip: int = 0,
+    after: torch.Tensor | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Return the batches that the settings ask for: shuffled and augmented with a generator, as they lie without."""
+    """Return the batches that the settings ask for: shuffled and augmented with a generator, as they lie without.
+
+    `skip` and `after`, of an epoch that is taken up in its middle, are those of `datasets.batches`.
+    """
     options = settings.train
     augment = options.augment.model_dump(exclude_defaults=True) if generator is not None else {}
     return batches(
@@ -32,6 +44,8 @@ def batches_of(
         std=options.std,
         channels_last=options.channels_last,
         share=(parallel.place(), parallel.count()) if generator is not None else (0, 1),
+        skip=skip,
+        after=after,
     )
 
 
@@ -97,6 +111,15 @@ def epoch_row(
     row["feedback_norm"] = {str(edge): float(feedback.effective().norm()) for edge, feedback in maps.items()}
     row["feedback_rank"] = {str(edge): float(feedback.rank or math.nan) for edge, feedback in maps.items()}
     return row
+
+
+def best(history: Mapping[str, list]) -> tuple[int, float] | None:
+    """Return the epoch of the best validation accuracy and that accuracy; None where there is none.
+
+    Of equal ones it is the first. It is for whoever looks on: nothing is chosen by it.
+    """
+    scores = [(-score, epoch) for epoch, score in enumerate(history.get("accuracy_validation", [])) if score == score]
+    return (min(scores)[1], -min(scores)[0]) if scores else None
 
 
 def alignment_angles(routed: Routed, split: Split, settings: Settings) -> dict[str, float]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import xarray as xr
+from pydantic import ValidationError
 
 from rfmodel import building, datasets, store
 from rfmodel.errors import InputError
 from rfmodel.protocols import Run, select
-from rfmodel.rule_files import RuleFile, attach, parted
+from rfmodel.rule_files import RuleFile, attach, content_of, parted
 from rfmodel.settings import RuleSettings, Settings
+from rfmodel.store.wording import one_line
 
 
 @dataclass(frozen=True)
@@ -53,18 +58,24 @@ class Kept:
         InputError
             If weights are not there, damaged or of another version, or those of a layer were not kept.
         """
-        return _restored(settings, self.image_shape, self.classes, self._weights, layers)
-
-    @property
-    def _weights(self) -> Path:
-        return store.weights_path(self.folder, self.dataset.attrs["name"])
+        name, told = (self.dataset.attrs.get(key) for key in ("name", "weights_sha256"))
+        path = store.weights_path(self.folder, store.checked(name))
+        return _restored(settings, (self.image_shape, self.classes), path, told, layers)
 
     def _file(self, rule: RuleSettings) -> RuleFile:
         file, function = parted(rule.name)
         path = store.rule_path(self.folder, file, str(rule.sha256))
-        if not path.is_file():
-            raise InputError(f"'{path}' is not there: the study kept '{file}' in it, sha256 {rule.sha256}; put it back")
-        return RuleFile(file, function, path.resolve(), path.parent.resolve(), path.read_bytes(), self.allow_code)
+        told = f"the study kept '{file}' in it, sha256 {rule.sha256}; put it back"
+        place = Path(os.path.realpath(path))
+        if not place.is_relative_to(self.folder.resolve() / "rules"):
+            raise InputError(f"'{path}' leads out of the study's folder 'rules': {told}")
+        try:
+            content = content_of(place)
+        except FileNotFoundError:
+            raise InputError(f"'{path}' is not there: {told}") from None
+        except OSError as error:
+            raise InputError(f"'{path}' cannot be read ({error.strerror}): {told}") from None
+        return RuleFile(file, function, place, place.parent, content, self.allow_code)
 
 
 def kept_runs(folder: Path, only: Sequence[str] = (), allow_code: bool = False) -> list[Kept]:
@@ -90,29 +101,38 @@ def kept_runs(folder: Path, only: Sequence[str] = (), allow_code: bool = False) 
         if dataset.attrs["state"] != "done":
             lost += 1
             continue
-        run = Run(dataset.attrs["condition"], Settings.model_validate_json(dataset.attrs["settings"]), {})
+        run = Run(dataset.attrs["condition"], _settings(dataset, path), {})
         kept[run.identity] = Kept(folder, run, dataset, allow_code)
     if not kept:
         raise InputError(f"no finished run in '{folder}' has fields: {lost} diverged; run it with other settings")
     return [kept[run.identity] for run in select([one.run for one in kept.values()], only)]
 
 
+def _settings(dataset: xr.Dataset, path: Path) -> Settings:
+    """Return a run's settings, once they and its classes are seen to be such as a run may have."""
+    try:
+        if not 1 <= (classes := float(dataset.attrs["classes"])) < math.inf:
+            raise ValueError(f"classes = {classes:g} is no number of classes")
+        return Settings.model_validate_json(dataset.attrs["settings"])
+    except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError of many lines
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        told = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise InputError(
+            f"run file '{path}' has settings that this version cannot read ({one_line(told, 200)}); move it away and "
+            "run the protocol again"
+        ) from None
+
+
 def _restored(
-    settings: Settings, shape: tuple[int, ...], classes: int, path: Path, layers: Sequence[str]
+    settings: Settings, form: tuple[tuple[int, ...], int], path: Path, told: str | None, layers: Sequence[str]
 ) -> torch.nn.Module:
     if not path.is_file():
         raise InputError(
             f"weights '{path}' are not there: the run was made with train.keep = '{settings.train.keep}'; "
             "run it again with --set train.keep=network into another folder"
         )
-    routed = building.build(settings, shape, classes)
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # a damaged pickle raises whatever its bytes spell
-        raise InputError(
-            f"weights '{path}' cannot be read ({type(error).__name__}); delete the run's .nc beside them, and run the "
-            "protocol again"
-        ) from None
+    state = _state(path, told)
+    routed = building.build(settings, *form)
     try:
         missing = routed.load_state_dict(state, strict=settings.train.keep == "network").missing_keys
     except RuntimeError as error:
@@ -128,3 +148,20 @@ def _restored(
                 "run it again with --set train.keep=network into another folder"
             )
     return routed.network.eval()
+
+
+def _state(path: Path, told: str | None) -> dict[str, torch.Tensor]:
+    """Return the tensors of a weights file, once its bytes are seen to be those that the run file tells of."""
+    remedy = "delete the run's .nc beside them, and run the protocol again"
+    try:
+        content = path.read_bytes()
+        if told is not None and store.digest(content) != told:
+            raise InputError(f"weights '{path}' are not those of the run: their checksum is another; {remedy}")
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except InputError:
+        raise
+    except Exception as error:  # a damaged pickle raises whatever its bytes spell
+        raise InputError(f"weights '{path}' cannot be read ({type(error).__name__}); {remedy}") from None
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"weights '{path}' cannot be read (they are no tensors by name); {remedy}")
+    return state

@@ -23,6 +23,8 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+MOST = 1000  # layers, each of which is made even where only shapes are checked
+Depth = Annotated[int, Field(le=MOST)]
 
 
 class Table(BaseModel):
@@ -69,7 +71,7 @@ class RetinaVVSSettings(Network):
     name: Literal["retina_vvs"] = "retina_vvs"
     preset: str = "hanut2025"
     bottleneck: int = 32
-    depth: int | None = None
+    depth: Depth | None = None
     width: int = 32
     kernel: int = 9
     hidden: Count = 1024
@@ -99,8 +101,8 @@ class MLPSettings(Network):
     """See `rfmodel.models.MLP`."""
 
     name: Literal["mlp"] = "mlp"
-    width: Count | tuple[Count, ...] = 512
-    depth: Annotated[int, Field(ge=0)] | None = None
+    width: Count | Annotated[tuple[Count, ...], Field(max_length=MOST)] = 512
+    depth: Annotated[int, Field(ge=0, le=MOST)] | None = None
     batch_norm: bool = False
 
     @model_validator(mode="after")
@@ -181,7 +183,7 @@ class ViTSettings(Network):
 
     name: Literal["vit"] = "vit"
     dim: Count = 384
-    depth: Count = 8
+    depth: Annotated[int, Field(ge=1, le=MOST)] = 8
     heads: Count = 8
     mlp_ratio: Positive = 2.0
     patch: Count = 4

@@ -157,6 +157,15 @@ def first_decides(value: object) -> object:
     return box[0]
 
 
+def gathered(value: object) -> list[object]:
+    """Return what each process holds, in the order of their places, in every process."""
+    if count() == 1:
+        return [value]
+    found: list[object] = [None] * count()
+    dist.all_gather_object(found, value)
+    return found
+
+
 def summed(values: Tensor) -> Tensor:
     """Return the sum of a tensor over the processes; the tensor itself where there is one process."""
     if count() > 1:

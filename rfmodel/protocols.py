@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import copy
 import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rfmodel import published
+from rfmodel import bounded_toml, published
 from rfmodel.errors import InputError, nearest
-from rfmodel.expansion import TOP, expand, refuse_shared_labels, refuse_twins
+from rfmodel.expansion import TOP, each_once, expand, refuse_shared_labels
 from rfmodel.rule_files import RuleFile, attach, files_of, read_beside
 from rfmodel.runs import Run, select
 from rfmodel.settings import Settings
@@ -109,7 +108,7 @@ def load(
         In one line: the file, the key, the value and what would do.
     """
     path = find(name)
-    raw = _read(path)
+    raw, content = _read(path)
     own = copy.deepcopy(raw)
     forced: dict[str, Any] = {}
     for text in overrides:
@@ -118,16 +117,19 @@ def load(
             raw.setdefault("axes", {})[_unquoted(key.removeprefix("axes."))] = value
         else:
             forced[key] = value
-    runs = _with_files(path, select(list(expand(path.name, raw, forced, only, preset)), only), allow_code)
+    expanded = expand(path.name, raw, forced, only, preset)
+    if not only:  # refused at the first that stands twice, before all are made
+        expanded = each_once(path.name, expanded)
+    runs = _with_files(path, select(list(expanded), only), allow_code)
     _check_published(path.name, own, runs if not (overrides or only) else None, preset)
-    refuse_twins(path.name, runs)
+    runs = list(each_once(path.name, runs))  # once more: a file's name may be spelt in two ways
     refuse_shared_labels(path.name, runs)
     return Protocol(
         path.stem,
         str(raw.get("title", path.stem)),
         str(raw.get("description", "")),
         str(raw.get("source", "")),
-        path.read_text(encoding="utf-8"),
+        content,
         tuple(runs),
         tuple(raw.get("presets", {})),
     )
@@ -147,10 +149,16 @@ def _with_files(path: Path, runs: Sequence[Run], allowed: bool) -> list[Run]:
         raise InputError(f"{path.name}: {error}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """Return a file's tables and its text."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if (size := path.stat().st_size) > bounded_toml.LARGEST:
+            raise InputError(f"{path.name} has {size} bytes; a protocol of at most {bounded_toml.LARGEST} would do")
+        content = path.read_text(encoding="utf-8")
+        raw = bounded_toml.parsed(content)
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(f"{path.name} is not a TOML file: {error}") from None
     except OSError as error:
         raise InputError(f"protocol file '{path}' cannot be read: {error.strerror}") from None
@@ -161,7 +169,12 @@ def _read(path: Path) -> dict[str, Any]:
     conditions = raw.get("conditions", [{}])
     if not isinstance(conditions, list) or not conditions or not all(isinstance(c, dict) for c in conditions):
         raise InputError(f"{path.name}: conditions must be tables, each begun by [[conditions]]")
-    return raw
+    told = [(key, raw[key]) for key in ("title", "description", "source") if key in raw]
+    told += [("conditions.name", condition["name"]) for condition in conditions if "name" in condition]
+    for key, value in told:
+        if not isinstance(value, str):
+            raise InputError(f"{path.name}: key '{key}' = {value!r} must be a text, in quotes")
+    return raw, content
 
 
 def _unquoted(key: str) -> str:
@@ -182,6 +195,6 @@ def assignment(text: str, option: str) -> tuple[str, Any]:
     if not sign or not key.strip():
         raise InputError(f"{option} '{text}' is not of the form key=value, as in {option} train.epochs=2")
     try:
-        return key.strip(), tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), bounded_toml.parsed(f"x = {value}")["x"]
+    except ValueError:
         return key.strip(), value.strip()

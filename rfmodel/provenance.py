@@ -31,6 +31,8 @@ def provenance(run: Run, data: datasets.Dataset, result: training.Trained, devic
         "state": result.state,
         "epochs_done": result.epochs,
         "seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
+        "resumed": result.resumed,
         "settings": run.settings.model_dump_json(),
         "versions": json.dumps({"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}),
         "data_fingerprint": data.fingerprint,

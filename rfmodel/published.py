@@ -7,7 +7,6 @@ kind of score it is and the settings that it was got with, so that a comparison 
 from __future__ import annotations
 
 import json
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, get_args, get_origin
@@ -15,6 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from rfmodel import bounded_toml
 from rfmodel.errors import InputError, nearest
 from rfmodel.settings import Settings
 
@@ -84,8 +84,8 @@ def published_of(protocol: str) -> Published:
         If the text is no TOML, or its `published` is not as `check` asks.
     """
     try:
-        raw = tomllib.loads(protocol)
-    except tomllib.TOMLDecodeError as error:
+        raw = bounded_toml.parsed(protocol)
+    except ValueError as error:
         raise InputError(
             f"the protocol's text is no TOML: {error}; put back the file that the study ran by, or move it away"
         ) from None

@@ -22,6 +22,8 @@ from rfmodel.report_numbers import numbers_section, published_section, what_was_
 from rfmodel.report_settings import settings_and_provenance
 from rfmodel.store import write_aside
 
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # no script, and nothing from elsewhere
+
 
 def write_report(
     study: xr.Dataset,
@@ -75,18 +77,22 @@ def write_report(
         data = figures.png(plate.figure)
         write_aside(folder / f"{plate.name}.png", lambda path, data=data: path.write_bytes(data))
         sections.setdefault(plate.section, []).append(_figure(plate, data))
-    write_aside(folder / "numbers.csv", lambda path: path.write_text(figures.numbers_csv(rows), encoding="utf-8"))
+    write_aside(folder / "numbers.csv", lambda path: _write(path, figures.numbers_csv(rows)))
     parts = {"What was run": what_was_run(study, rows)}
     parts |= {name: "".join(drawn) for name, drawn in sections.items()}
     parts |= {"Published values": published_section(published, compared)} if published != Published() else {}
     if found := differences(study):
         text = differences_csv(found)
-        write_aside(folder / "differences.csv", lambda path: path.write_text(text, encoding="utf-8"))
+        write_aside(folder / "differences.csv", lambda path: _write(path, text))
         parts["Differences"] = differences_section(found)
     parts |= {"Numbers": numbers_section(study, rows), "Settings and provenance": settings_and_provenance(study)}
     page = _page(title or "Receptive fields and the teaching signal", protocol, parts)
-    write_aside(folder / "report.html", lambda path: path.write_text(page, encoding="utf-8"))
+    write_aside(folder / "report.html", lambda path: _write(path, page))
     return folder / "report.html"
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a folder's name may be no text
 
 
 def _published(protocol: str | None) -> Published:
@@ -102,6 +108,7 @@ def _page(title: str, protocol: str | None, parts: dict[str, str]) -> str:
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head>\n"
         f"<body><header><h1>{escape(title)}</h1>{_protocol(protocol)}</header><nav>{links}</nav>\n{body}</body></html>\n"

@@ -12,6 +12,7 @@ import xarray as xr
 from rfmodel import figures
 from rfmodel.comparing import Difference, compare_conditions
 from rfmodel.markup import interval, table
+from rfmodel.spreadsheet import word
 
 FIELDS = ("p0", "anisotropy", "centre_surround_fraction", "oriented_fraction")
 ACCURACY = ("test_accuracy",)
@@ -78,7 +79,7 @@ def _number(value: float, form: str) -> str:
 
 
 def differences_csv(found: list[Difference]) -> str:
-    """Return the differences as comma-separated values, one row each."""
+    """Return the differences as comma-separated values, one row each; names as in `numbers.csv`."""
     names = (
         "metric", "layer", "condition", "against", "paired", "seeds", "left_out", "value", "baseline", "difference",
         "low", "high", "p", "smallest_p", "q", "effect", "seeds_needed",
@@ -88,7 +89,7 @@ def differences_csv(found: list[Difference]) -> str:
     writer.writerow(names)
     for one in found:
         p = ("", "") if one.test is None else (one.test.p, one.test.smallest_p)
-        what = (one.metric, one.layer, one.condition, one.against, one.paired, one.seeds, one.left_out)
+        what = (one.metric, *map(word, (one.layer, one.condition, one.against)), one.paired, one.seeds, one.left_out)
         sizes = (one.value, one.baseline, one.value - one.baseline, one.interval.low, one.interval.high)
         writer.writerow([*what, *sizes, *p, one.q, one.effect, one.needed])
     return out.getvalue()

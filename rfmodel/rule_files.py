@@ -6,8 +6,11 @@ What the file holds is part of a run's settings by its hash, so that an edited r
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,6 +21,7 @@ from rfmodel.errors import InputError
 if TYPE_CHECKING:
     from rfmodel.settings import RuleSettings, Settings
 
+LARGEST = 2**20  # bytes of a rule file
 FORM = re.compile(r"(?P<file>[^:\x00-\x1f]+\.py):(?P<function>[^\W\d]\w*)")
 
 
@@ -93,17 +97,33 @@ def read_beside(folder: Path, name: str, allowed: bool) -> RuleFile:
         If the name is no file's, or the file is not there, cannot be read, or lies elsewhere.
     """
     file, function = parted(name)
-    path = (folder / file).resolve()
+    path = Path(os.path.realpath(folder / file))  # of links in a circle, which Path.resolve raises, some link
     if not path.is_relative_to(folder.resolve()):
         raise InputError(f"rule '{name}' names '{file}', which leads out of the protocol's folder; put a copy there")
     try:
-        content = path.read_bytes()
+        content = content_of(path)
     except OSError as error:
         raise InputError(
             f"rule '{name}': '{file}' cannot be read ({error.strerror}); it is looked for beside the protocol, in "
             f"'{folder}'"
         ) from None
     return RuleFile(file, function, path, folder.resolve(), content, allowed)
+
+
+def content_of(path: Path) -> bytes:
+    """Return what a rule file holds.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read, is no plain file, or is larger than any rule is.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no file, but a folder, pipe or device")
+    if found.st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"it has {found.st_size} bytes, more than {LARGEST}")
+    return path.read_bytes()
 
 
 def attach(settings: Settings, read: Callable[[RuleSettings], RuleFile]) -> Settings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
@@ -36,6 +38,14 @@ POSSIBLE = {  # whether a value will do, and what will
 }
 
 
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(inner)
+
+
 class DataSettings(Table):
     """Which images: see `rfmodel.datasets.load`."""
 
@@ -63,7 +73,7 @@ class RuleSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
     name: str
     options: dict[str, Any] = {}
-    sha256: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")] | None = None  # a part of a file's name
     code: RuleFile | None = None
 
     @model_validator(mode="before")
@@ -78,6 +88,14 @@ class RuleSettings(BaseModel):
         own = ("name", "sha256") if names_file(str(value["name"])) else ("name",)
         options = {k: v for k, v in value.items() if k not in own}
         return {k: value[k] for k in own if k in value} | {"options": options}
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _finite(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key, option in value.items():
+            if not all(map(math.isfinite, _numbers(option))):
+                raise ValueError(f"option {key} = {option} is no number; use a finite one")
+        return value
 
     @model_serializer
     def _as_table(self) -> dict[str, Any]:

@@ -1,47 +1,83 @@
-"""Studies: from a protocol to labelled results, one run after another, each finished run kept.
+"""Studies: from a protocol to labelled results, each finished run kept, whatever happens to the rest.
 
 One run is: draw the network, extract its fields, train it by its rule, extract its fields again, measure and
 classify both, and keep everything in one Dataset. The untrained twin is the null against which fields are judged.
+Runs are done here one after another, by workers of this machine, or by a cluster (`rfmodel.running`).
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-import xarray as xr
 
-from rfmodel import analyses, building, datasets, fields, parallel, store, training
+from rfmodel import analyses, building, datasets, fields, parallel, store
+from rfmodel.checkpoints import interval
 from rfmodel.errors import InputError, one_of
 from rfmodel.fits import FAMILIES
 from rfmodel.kept_analyses import analyse_again
 from rfmodel.kept_fields import extract_again
-from rfmodel.labelling import labelled
 from rfmodel.opening import open_data
 from rfmodel.protocols import Protocol, Run
-from rfmodel.provenance import commit, provenance
-from rfmodel.seen import Seen
+from rfmodel.provenance import commit
+from rfmodel.running.one import Context, Progress, Started, complete, execute
+from rfmodel.running.outcomes import Outcome, Standing, in_order, standing
+from rfmodel.running.turns import Turns
 from rfmodel.settings import DataSettings
-from rfmodel.user_rules import blaming
+from rfmodel.store.claims import Claims
 
-__all__ = ["Outcome", "analyse_again", "execute", "extract_again", "open_data", "run_study", "validate"]
-
-
-HEADS = tuple(f"network.{name}." for name in ("head", "fc", "logits", "classifier"))
+__all__ = ["Manner", "Outcome", "analyse_again", "execute", "extract_again", "open_data", "run_study", "validate"]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one run: "done" or "diverged", and whether it was kept from before."""
+class Manner:
+    """How the runs of a study are done; nothing of it but `threads` changes what they find.
 
-    run: Run
-    state: str
-    accuracy: float
-    seconds: float
-    kept: bool = False
+    Parameters
+    ----------
+    checkpoint : str
+        What lies between two checkpoints of a run: "5m", "300s", "2 epochs", "500 steps", "never".
+    lease : float
+        Seconds after which the claim of a process on another machine that gives no sign of life is taken over.
+    retry : collection of str
+        "failed": runs that failed before are tried again.
+    wait : bool
+        Stay until runs that other processes have under way are finished, and take over those of the dead.
+    workers : int
+        Processes on this machine.
+    dask : str
+        Address of a dask.distributed scheduler that runs are handed to; "" is none.
+    threads : int, optional
+        Processor threads of all workers together; of each task on a cluster.
+
+    Raises
+    ------
+    InputError
+        If there are no workers, or the lease is no time.
+    """
+
+    checkpoint: str = "5m"
+    lease: float = 60.0
+    retry: Collection[str] = ()
+    wait: bool = True
+    workers: int = 1
+    dask: str = ""
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.retry, str):
+            object.__setattr__(self, "retry", (self.retry,))
+        if self.workers < 1:
+            raise InputError(f"--workers {self.workers} is no number of processes; use 1 or more")
+        if not 0 < self.lease < float("inf"):
+            raise InputError(f"--lease {self.lease} is no time; use a positive number of seconds, as 60")
+
+
+PLAIN = Manner()
+LAYERS = 20_000  # of the networks of a protocol, each of which is built to be checked: minutes, where others are hours
 
 
 def run_study(
@@ -50,13 +86,16 @@ def run_study(
     *,
     data_folder: Path | None = None,
     device: torch.device | str = "cpu",
-    started: Callable[[Run, int, int], None] | None = None,
-    progress: Callable[[Run, int, int, float], None] | None = None,
+    manner: Manner = PLAIN,
+    started: Started | None = None,
+    progress: Progress | None = None,
     ended: Callable[[Outcome], None] | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> list[Outcome]:
     """Run what is missing of a protocol, and return what became of each run.
 
-    Everything is checked before the first run is trained. A run that diverges is kept as such and the others go on.
+    Everything is checked before the first run is trained. A run that diverges is kept as such, one that fails is
+    recorded with its error, and the others go on. Several processes may work on one folder: each run is done by one.
     Processes that train together (`rfmodel.parallel`) all call it; the first extracts fields and writes.
 
     Parameters
@@ -67,41 +106,123 @@ def run_study(
     data_folder : Path, optional
         Where published data sets lie.
     device : torch.device
+    manner : Manner
     started, progress, ended : callables, optional
         Told of each run's begin (run, epochs, steps), of its steps (run, epoch, step, loss) and of its end.
+    told : callable of (line), optional
+        Told of what else happens: a worker killed, a damaged checkpoint.
 
     Raises
     ------
     InputError
-        If a run cannot be, the data are missing, or the folder cannot be written.
+        If a run cannot be, the data are missing, or the folder cannot be written; or if all runs that were tried failed
+        by one and the same fault of what was given.
     """
-    validate(protocol, data_folder)
-    done = parallel.first_decides([run.name for run in protocol.runs if store.finished(folder, run.name)])
-    kept = {run.name: _kept(run, folder) for run in protocol.runs if run.name in done}
-    opened = _open_all([run for run in protocol.runs if run.name not in kept], protocol.name, data_folder, device)
+    every = interval(manner.checkpoint)
+    first = parallel.place() == 0
+    stands = parallel.first_decides(standing(protocol, folder, manner.retry) if first else None)
+    opened = _checked(replace(protocol, runs=stands.left), data_folder, device, manner)
+    if first:
+        _prepare(protocol, folder, stands)
     commit()  # of the code that runs, not of what the checkout holds when a run ends
-    if parallel.place() == 0:
-        store.prepare(folder, protocol.text, protocol.rule_files)
-        store.write_plan(folder, [_planned(run) for run in protocol.runs])
-    outcomes = []
-    # Seeds outermost: a study that is stopped early has whole rounds of conditions.
-    for run in sorted(protocol.runs, key=lambda r: r.settings.seed):
-        if run.name in kept:
-            outcomes.append(kept[run.name])
-        else:
-            outcomes.append(_run_one(run, folder, opened[_data_key(run)], device, started, progress))
-        if ended is not None:
-            ended(outcomes[-1])
-    return outcomes
+    for outcome in in_order(protocol, stands.kept) if ended is not None else ():
+        ended(outcome)
+    show = {"told": told or _nothing, "started": started, "progress": progress, "ended": ended or _nothing}
+    if manner.dask or manner.workers > 1:
+        found = _handed_out(stands, folder, data_folder, str(device), manner, show)
+    else:
+        found = _one_by_one(stands, Context(folder, data_folder, str(device), every, opened), manner, **show)
+    if first:
+        store.tidy(folder)
+        if store.entries(folder):  # brings the manifest up to date
+            store.consolidate(folder)
+    if not stands.kept:
+        _refuse_hopeless(found)
+    return in_order(protocol, {**stands.kept, **{outcome.run.name: outcome for outcome in found}})
 
 
-def _kept(run: Run, folder: Path) -> Outcome:
-    dataset = store.load(store.run_path(folder, run.name))
-    return Outcome(run, dataset.attrs["state"], float(dataset["accuracy_test"][-1]), 0.0, kept=True)
+def _nothing(_: object) -> None:
+    pass
+
+
+def _checked(
+    left: Protocol, data_folder: Path | None, device: torch.device | str, manner: Manner
+) -> dict[str, datasets.Dataset]:
+    """Check what is left to run, and return its data sets where they are needed here."""
+    if not left.runs:
+        return {}
+    validate(left, data_folder)
+    if manner.dask:  # the data lie with the workers
+        return {}
+    opened = _open_all(left.runs, left.name, data_folder, "cpu" if manner.workers > 1 else device)
+    return {} if manner.workers > 1 else opened
+
+
+def _prepare(protocol: Protocol, folder: Path, stands: Standing) -> None:
+    """Make the folder, and see that it can be written, before any training."""
+    store.prepare(folder, protocol.text, protocol.rule_files)
+    store.write_plan(folder, [_planned(run) for run in protocol.runs])
+    store.tidy(folder)
+    for name in stands.attempts:
+        store.forget_failure(folder, name)
 
 
 def _planned(run: Run) -> dict[str, str | int]:
     return {"name": run.name, "condition": run.condition, "seed": run.settings.seed}
+
+
+def _one_by_one(
+    stands: Standing,
+    context: Context,
+    manner: Manner,
+    told: Callable[[str], None],
+    started: Started | None,
+    progress: Progress | None,
+    ended: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """Do the runs that are left; those that other processes have under way are waited for last."""
+    found: list[Outcome] = []
+    turns = Turns(stands.left, stands.attempts)
+    away: set[str] = set()
+    with Claims(context.folder, manner.lease) as claims:
+        for turn in turns.each():
+            outcome = complete(
+                turn.run, context, claims, attempt=turn.attempt, started=started, progress=progress, told=told
+            )
+            if outcome.state == "elsewhere" and manner.wait:
+                turns.put_off(turn)
+                if turn.run.name not in away:
+                    told(f"{turn.label}: another process has it under way")
+                away.add(turn.run.name)
+            else:
+                found.append(outcome)
+                ended(outcome)
+    return found
+
+
+def _handed_out(
+    stands: Standing, folder: Path, data_folder: Path | None, device: str, manner: Manner, show: dict[str, Any]
+) -> list[Outcome]:
+    """Hand the runs that are left to other processes."""
+    if not stands.left:
+        return []
+    common = {
+        "data_folder": data_folder, "device": device, "threads": manner.threads, "every": manner.checkpoint,
+        "lease": manner.lease, "attempts": stands.attempts, "wait": manner.wait, **show,
+    }  # fmt: skip
+    if manner.dask:
+        from rfmodel.running.cluster import run_on_cluster  # brings dask, which nothing else needs
+
+        return run_on_cluster(stands.left, folder, address=manner.dask, **common)
+    from rfmodel.running.workers import run_in_workers
+
+    return run_in_workers(stands.left, folder, workers=manner.workers, **common)
+
+
+def _refuse_hopeless(found: Sequence[Outcome]) -> None:
+    """Refuse a study all of whose runs failed by one fault of what was given."""
+    if found and all(outcome.blamed for outcome in found) and len({outcome.error for outcome in found}) == 1:
+        raise InputError(found[0].error)
 
 
 def _open_all(
@@ -143,7 +264,13 @@ def validate(protocol: Protocol, data_folder: Path | None = None) -> None:
         The message names the file, the condition, the key and the value.
     """
     # Nothing that is checked depends on the seed, and what a user's file makes is built in earnest.
-    for run in {run.settings.model_copy(update={"seed": 0}).model_dump_json(): run for run in protocol.runs}.values():
+    distinct = {run.settings.model_copy(update={"seed": 0}).model_dump_json(): run for run in protocol.runs}
+    if (layers := sum(getattr(run.settings.network, "depth", 1) for run in distinct.values())) > LAYERS:
+        raise InputError(
+            f"{protocol.name}.toml: its {len(distinct)} different networks have {layers} layers in all; use fewer or "
+            f"shallower ones, at most {LAYERS}"
+        )
+    for run in distinct.values():
         try:
             chosen = run.settings.fields
             shape, classes = datasets.shape_of(run.settings.data.model_dump(), data_folder)
@@ -168,65 +295,3 @@ def _check_options(data: DataSettings) -> None:
 
 def _data_key(run: Run) -> str:
     return run.settings.data.model_dump_json()
-
-
-def _run_one(
-    run: Run,
-    folder: Path,
-    data: datasets.Dataset,
-    device: torch.device | str,
-    started: Callable[[Run, int, int], None] | None,
-    progress: Callable[[Run, int, int, float], None] | None,
-) -> Outcome:
-    options = run.settings.train
-    if started is not None:
-        started(run, options.epochs, -(-len(data.train) // options.batch))
-    told = None if progress is None else lambda epoch, step, loss: progress(run, epoch, step, loss)
-    with parallel.apart():
-        result, dataset = execute(run, data, device, told)
-    if parallel.place() == 0:
-        _keep_weights(result, options.keep, store.weights_path(folder, run.name))
-        store.save(dataset, store.run_path(folder, run.name))
-    parallel.wait_for_all()
-    return Outcome(run, result.state, float(dataset["accuracy_test"][-1]), result.seconds)
-
-
-def _keep_weights(result: training.Trained, keep: str, path: Path) -> None:
-    if keep == "nothing":
-        return
-    state = result.routed.state_dict()
-    if keep == "features":  # all but the dense head, which may hold nine tenths of the weights and shapes no field
-        state = {name: value for name, value in state.items() if not name.startswith(HEADS)}
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    store.write_aside(path, lambda aside: aside.write_bytes(buffer.getbuffer()))
-
-
-def execute(
-    run: Run,
-    data: datasets.Dataset,
-    device: torch.device | str = "cpu",
-    progress: training.Progress | None = None,
-) -> tuple[training.Trained, xr.Dataset]:
-    """Train one run and return its network with its labelled results.
-
-    Parameters
-    ----------
-    run : Run
-    data : Dataset
-        On `device`.
-    device : torch.device
-    progress : callable of (epoch, step, loss), optional
-    """
-    settings = run.settings
-    seen = Seen(settings, data, device) if settings.fields.layers and parallel.place() == 0 else None
-    with blaming(settings.rules):
-        result = training.train(settings, data, device, progress, {} if seen is None else seen.visits())
-    parts = [labelled(result)]
-    if seen is not None:
-        parts.append(seen.measured(result))
-    if settings.analyses and result.state == "done" and parallel.place() == 0:
-        with result.routed.exact() as network:
-            parts.insert(1, analyses.analyse(network, settings, data.test, data.image_shape, data.classes))
-    dataset = xr.merge(parts, compat="equals", join="outer", combine_attrs="override")
-    return result, dataset.assign_attrs({**provenance(run, data, result, torch.device(device)), **parts[-1].attrs})

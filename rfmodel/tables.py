@@ -6,21 +6,22 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import xarray as xr
 from rich.table import Table
 from rich.text import Text
 
-from rfmodel import protocols, store
+from rfmodel import protocols
 from rfmodel.errors import InputError
 from rfmodel.progress import plain_console
+from rfmodel.terminal import plain
 
 
-def _print(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    table = Table(title=Text(title), title_justify="left")
+def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print rows of cells as a table."""
+    table = Table(title=Text(plain(title)), title_justify="left")
     for column in columns:
-        table.add_column(Text(str(column)), overflow="fold")
+        table.add_column(Text(plain(str(column))), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(plain(str(cell))) for cell in row))
     plain_console().print(table)
 
 
@@ -28,7 +29,7 @@ def show_protocols() -> None:
     """Print the protocols that come with rfmodel."""
     read = [protocols.load(name) for name in protocols.names()]
     rows = [(p.name, len({r.condition for r in p.runs}), len(p.runs), p.title) for p in read]
-    _print("protocols (rfmodel show NAME, rfmodel run NAME)", ("name", "conditions", "runs", "title"), rows)
+    show_table("protocols (rfmodel show NAME, rfmodel run NAME)", ("name", "conditions", "runs", "title"), rows)
 
 
 def show_protocol(name: str) -> None:
@@ -46,51 +47,11 @@ def show_protocol(name: str) -> None:
     plain_console().print(f"{read.title}\n{read.description}\nSource: {read.source}")
     if read.presets:
         plain_console().print(f"Presets: {', '.join(read.presets)} (--preset, the first by default)")
-    _print(
+    show_table(
         f"{read.name}: {len(read.runs)} runs",
         ("condition", "network", "rules", "runs"),
         [(condition, *row) for condition, row in rows.items()],
     )
-
-
-def _labels(read: list[xr.Dataset]) -> list[str]:
-    """Return each run's condition as figures and reports name it."""
-    from rfmodel.figures.labels import distinct_labels  # brings matplotlib, which nothing else here needs
-
-    return distinct_labels(
-        [dataset.attrs["condition"] for dataset in read],
-        [int(dataset.attrs["seed"]) for dataset in read],
-        [dataset.attrs["settings"] for dataset in read],
-        {key: [dataset.attrs[key] for dataset in read] for key in store.PLACES[1:]},
-    )
-
-
-def show_study(folder: Path) -> None:
-    """Print the runs of a study, and how many of its protocol are left."""
-    files = store.run_files(folder)
-    read = [store.load(path) for path in files]
-    rows = [
-        (
-            label,
-            d.attrs["seed"],
-            d.attrs["state"],
-            d.attrs["epochs_done"],
-            "-" if d.attrs["state"] == "diverged" else f"{100 * float(d['accuracy_test'][-1]):.1f} %",
-            f"{d.attrs['seconds']:.0f} s",
-            path.name,
-        )
-        for path, d, label in zip(files, read, _labels(read), strict=True)
-    ]
-    _print(
-        f"{folder}: {len(rows)} runs",
-        ("condition", "seed", "state", "epochs", "test accuracy", "time", "file"),
-        rows,
-    )
-    left = store.left(folder, {d.attrs["name"] for d in read})
-    if left:
-        plain_console().print(
-            f"{len(left)} of its protocol left: {', '.join(left[:6])}{', ...' if len(left) > 6 else ''}"
-        )
 
 
 def show_costs(read: protocols.Protocol, folder: Path | None, layers: bool) -> None:
@@ -126,31 +87,12 @@ def _rounded(row: Mapping[str, object]) -> dict[str, object]:
     return {k: form.get(k, "{:.2f}").format(v) if isinstance(v, float) else v for k, v in row.items()}
 
 
-def show_run(path: Path) -> None:
-    """Print one run's settings and history."""
-    if not path.is_file():
-        raise InputError(f"run file '{path}' is not there; `rfmodel ls STUDY` lists those that are")
-    dataset = store.load(path)
-    console = plain_console()
-    console.print(f"{dataset.attrs['condition']}, seed {dataset.attrs['seed']}: {dataset.attrs['state']}")
-    console.print_json(dataset.attrs["settings"])
-    console.print_json(
-        json.dumps(
-            {key: dataset.attrs[key] for key in ("commit", "data_fingerprint", "data_source")}
-            | {key: json.loads(dataset.attrs.get(key, "{}")) for key in ("versions", "hardware", "rule_files")}
-        )
-    )
-    columns = [name for name in dataset if dataset[name].dims == ("epoch",)]
-    rows = [(int(e), *(f"{float(dataset[c][i]):.4g}" for c in columns)) for i, e in enumerate(dataset["epoch"].values)]
-    _print("history", ("epoch", *columns), rows)
-
-
 def show_data(folder: Path | None) -> None:
     """Print the data sets and which are found in a folder."""
     from rfmodel import datasets
 
     rows = [(name, datasets.state_of(name, folder)) for name in datasets.DATASETS]
-    _print(f"data sets in {folder or 'no folder: give --data DIR or set RFMODEL_DATA'}", ("name", "state"), rows)
+    show_table(f"data sets in {folder or 'no folder: give --data DIR or set RFMODEL_DATA'}", ("name", "state"), rows)
 
 
 def show_files(name: str, rows: Iterable[tuple[str, int | None, bool | None]]) -> None:
@@ -163,7 +105,7 @@ def show_files(name: str, rows: Iterable[tuple[str, int | None, bool | None]]) -
     """
     rows = list(rows)
     verdict = {True: "as published", False: "differs", None: "no checksum published"}
-    _print(
+    show_table(
         name,
         ("file", "bytes", "MD5"),
         [(f, "missing" if b is None else b, "" if b is None else verdict[ok]) for f, b, ok in rows],
@@ -179,4 +121,4 @@ def show_files(name: str, rows: Iterable[tuple[str, int | None, bool | None]]) -
 def show_rows(title: str, rows: Iterable[Mapping[str, object]]) -> None:
     """Print a list of dicts with equal keys as a table."""
     rows = list(rows)
-    _print(title, rows[0].keys(), [row.values() for row in rows])
+    show_table(title, rows[0].keys(), [row.values() for row in rows])

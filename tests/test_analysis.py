@@ -40,8 +40,9 @@ def keep(folder, recipes, published=0.6):
     store.prepare(folder, text)
     for position, recipe in enumerate(recipes):
         for seed in (0, 1):
-            run = make_network_run(recipe, seed, epochs=3).assign_attrs(position=position)
-            store.save(run, store.run_path(folder, f"{position}-{seed}"))
+            name = f"{position}_seed{seed}_000000000000"
+            run = make_network_run(recipe, seed, epochs=3).assign_attrs(position=position, name=name)
+            store.save(run, store.run_path(folder, name))
     return str(folder)
 
 
@@ -119,11 +120,12 @@ def retina(folder, conditions, state="done", dead=False):
     rf = np.random.default_rng(0).normal(size=(1, 2, 32, 32))
     for position, (bottleneck, depth) in enumerate(conditions):
         recipe = Recipe(f"bottleneck {bottleneck}, depth {depth}", 0.6, network="retina_vvs", depth=depth)
-        run = make_network_run(recipe, 0, state=state).assign_attrs(position=position, bottleneck=bottleneck)
+        name = f"{position}_seed0_000000000000"
+        run = make_network_run(recipe, 0, state=state).assign_attrs(position=position, bottleneck=bottleneck, name=name)
         run["rf"] = ("stage", "unit", "y", "x"), rf * np.where(dead, np.nan, 1)
         run["status"] = ("stage", "unit"), [["dead" if dead else "ok"] * 2]
         run = run.assign_coords(stage=["trained"], unit=["retina.conv2/0", "retina.conv2/1"])
-        store.save(run, store.run_path(folder, f"{position}-0"))
+        store.save(run, store.run_path(folder, name))
     return folder
 
 
@@ -131,7 +133,7 @@ def test_published_numbers_of_fields_stand_beside_ours(tmp_path, monkeypatch):
     folder = retina(tmp_path / "study", ((1, 2), (4, 0)))
     found = xr.Dataset(
         {"linearity_image_to_layer": ("analysed_layer", [0.6])}, {"analysed_layer": ["retina.relu2"]}
-    ).assign_attrs(store.load(store.run_path(folder, "1-0")).attrs)
+    ).assign_attrs(store.load(store.run_path(folder, "1_seed0_000000000000")).attrs)
     store.save(store.together([found]), folder / "analyses.nc")
     dead = retina(tmp_path / "dead", ((32, 2),), dead=True)
     lost = retina(tmp_path / "lost", ((32, 0),), state="diverged")

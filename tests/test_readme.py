@@ -34,6 +34,11 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
         RULES.pop("broadcast", None)
 
 
+def test_what_needs_a_cluster_to_run_is_python_at_least():
+    (block,) = blocks("py")
+    compile(block, "README.md", "exec")
+
+
 @pytest.mark.parametrize("line", "".join(blocks("toml")).strip().splitlines())
 def test_each_line_of_rules_is_valid(line):
     rules = settings.Settings.model_validate(tomllib.loads(line)).rules

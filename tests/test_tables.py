@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from studies import TINY
 
-from rfmodel import progress, protocols, store, tables
+from rfmodel import progress, protocols, store, tables, tables_of_runs
 from rfmodel.study import Outcome, run_study
 
 TITLE = "x [/b] [red]y[/red] :smile: [/]"
@@ -124,12 +124,12 @@ def test_every_condition_of_a_sweep_is_listed_with_its_own_settings(tmp_path, ca
 def test_nothing_is_cut_in_a_pipe(finished, capsys):
     files = store.run_files(finished)
     assert max(len(path.name) for path in files) > 60
-    tables.show_study(finished)
+    tables_of_runs.show_study(finished)
     out = capsys.readouterr().out
     assert "…" not in out
     assert all(path.name in out for path in files)
     assert LONG in out
-    tables.show_run(files[0])
+    tables_of_runs.show_run(files[0])
     out = capsys.readouterr().out
     assert "…" not in out
     assert {str(name) for name in store.load(files[0]) if name.startswith(("loss", "accuracy"))} <= set(out.split())
@@ -137,14 +137,14 @@ def test_nothing_is_cut_in_a_pipe(finished, capsys):
 
 def test_narrow_console_folds_and_cuts_nothing(finished, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    tables.show_study(finished)
+    tables_of_runs.show_study(finished)
     out = capsys.readouterr().out
     assert "…" not in out
     assert max(map(len, out.splitlines())) <= 60
 
 
 def test_diverged_run_is_listed_without_an_accuracy(finished, capsys):
-    tables.show_study(finished)
+    tables_of_runs.show_study(finished)
     lines = [line for line in capsys.readouterr().out.splitlines() if ".nc" in line]
     assert len(lines) == 3
     for line in lines:
@@ -155,11 +155,11 @@ def test_diverged_run_is_listed_without_an_accuracy(finished, capsys):
 
 def test_runs_of_one_label_with_other_settings_are_listed_apart(finished, tmp_path, capsys):
     run = store.load(store.run_files(finished)[0])
-    for name, rate in (("a", "0.001"), ("b", "0.5")):
+    for name, rate in (("a_seed0_0123456789ab", "0.001"), ("b_seed0_0123456789ab", "0.5")):
         text = run.attrs["settings"].replace('"learning_rate":0.001', f'"learning_rate":{rate}')
         (tmp_path / "runs").mkdir(exist_ok=True)
         store.save(run.assign_attrs(settings=text, name=name), tmp_path / "runs" / f"{name}.nc")
-    tables.show_study(tmp_path)
+    tables_of_runs.show_study(tmp_path)
     out = capsys.readouterr().out
     assert "(train.optimiser.learning_rate 0.001)" in out
     assert "(train.optimiser.learning_rate 0.5)" in out

@@ -311,7 +311,7 @@ def test_an_own_rule_that_looks_at_weights_is_checked_on_real_ones(write):
         ("my_rules.py:my-rule", "rule 'my_rules.py:my-rule' is not of the form"),
         ("C:/my_rules.py:my_rule", "rule 'C:/my_rules.py:my_rule' is not of the form"),
         ("nosuch.py:my_rule", r"rules.\"retina.conv2\": rule 'nosuch.py:my_rule': 'nosuch.py' cannot be read .No such"),
-        ("folder.py:my_rule", "'folder.py' cannot be read .Is a directory"),
+        ("folder.py:my_rule", "'folder.py' cannot be read .it is no file, but a folder"),
         ("my_rules.py:my_rul", "'my_rules.py' has no function 'my_rul': it has my_rule; did you mean 'my_rule'"),
         ("my_rules.py:Fixed", "'my_rules.py' has no function 'Fixed': it has my_rule"),
     ],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -23,10 +23,22 @@ class Peak:
     kind : "allocated" or "resident rise"
         On a GPU all tensors of this process there at the peak, those from before included; on a processor the rise
         of the whole process's greatest resident set over what it had been before.
+    before : int
+        What was measured of the same work in a process before this one; the peak is no less.
     """
 
     kind: str
     bytes: int | None = None
+    before: int = 0
+    reading: Callable[[], int] | None = field(default=None, repr=False, compare=False)
+
+    def so_far(self) -> int | None:
+        """Return the peak up to now; None where it is not known."""
+        return self.bytes if self.reading is None else max(self.before, self.reading())
+
+    def close(self) -> None:
+        """Let the peak be what it has been up to now."""
+        self.bytes, self.reading = self.so_far(), None
 
 
 @contextmanager
@@ -50,22 +62,19 @@ def peak_memory(device: torch.device | str) -> Iterator[Peak]:
     """
     device = torch.device(device)
     if device.type == "cuda" and torch.cuda.is_available():
-        peak = Peak("allocated")
         torch.cuda.reset_peak_memory_stats(device)
-        try:
-            yield peak
-        finally:
-            peak.bytes = torch.cuda.max_memory_allocated(device)
+        peak = Peak("allocated", reading=lambda: torch.cuda.max_memory_allocated(device))
     elif device.type == "cpu":
-        peak, before = Peak("resident rise"), _greatest_resident_set()
-        try:
-            yield peak
-        finally:
-            peak.bytes = _greatest_resident_set() - before
+        before = _greatest_resident_set()
+        peak = Peak("resident rise", reading=lambda: _greatest_resident_set() - before)
     else:
         raise InputError(
             f"peak memory of device '{device}' cannot be measured here; use cuda where there is a GPU, or cpu"
         )
+    try:
+        yield peak
+    finally:
+        peak.close()
 
 
 def _greatest_resident_set() -> int:

@@ -30,6 +30,8 @@ def batches(
     dtype: torch.dtype = torch.float32,
     drop_last: bool = False,
     share: tuple[int, int] = (0, 1),
+    skip: int = 0,
+    after: Tensor | None = None,
 ) -> Iterator[tuple[Float[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
     """Yield the split's images and labels in batches, x = (augmented(pixels / 255) - mean) / std, then Cutout.
 
@@ -48,6 +50,9 @@ def batches(
     share : (which, of how many): yield that part of each batch only. Every part sees the draws of the whole batch, so
         that together they are the batches of one; images of a last batch that the parts cannot share evenly are left
         out.
+    skip : leave out so many batches at the beginning, which are neither read nor drawn for.
+    after : the generator's state when those had been drawn, so that the others are as if none had been left out; the
+        generator itself comes in the state that it was in before the first.
 
     Yields
     ------
@@ -56,18 +61,20 @@ def batches(
     Raises
     ------
     InputError
-        If the batch size is below 1, a value is not one a channel, a std is not positive, or an augmentation
-        comes without a generator. It is raised at the call, not at the first batch.
+        If the batch size is below 1, a value is not one a channel, a std is not positive, an augmentation comes
+        without a generator, or there are not so many batches to skip. It is raised at the call, not at the first batch.
     """
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} was asked for: at least 1 would do")
     if augmentation is not None and generator is None:
         raise InputError("augmentation was asked for without a generator: a torch.Generator would do")
+    if not 0 <= skip <= max(0, -(-len(split) // batch_size)):
+        raise InputError(f"skip={skip} was asked for: batches from 0 to {-(-len(split) // batch_size)} would do")
     mean, std = (_per_channel(key, values, split) for key, values in (("mean", mean), ("std", std)))
     if not bool((std > 0).all()):
         raise InputError(f"std={std.flatten().tolist()} was given: positive numbers would do")
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return _cut(split, batch_size, mean, std, generator, augmentation, layout, dtype, drop_last, share)
+    return _cut(split, batch_size, mean, std, generator, augmentation, layout, dtype, drop_last, share, skip, after)
 
 
 def _cut(
@@ -81,6 +88,8 @@ def _cut(
     dtype: torch.dtype,
     drop_last: bool,
     share: tuple[int, int],
+    skip: int,
+    after: Tensor | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     n, device = len(split), split.device
     order = None if generator is None else torch.randperm(n, generator=generator, device=generator.device).to(device)
@@ -88,8 +97,11 @@ def _cut(
     scale, offset = 1 / (255 * std), -mean / std
     stop = n - n % batch_size if drop_last else n
     which, parts = share
-    with closing(split.pieces(batch_size, stop, order, generator, share)) as pieces:
+    with closing(split.pieces(batch_size, stop, order, generator, share, skip)) as pieces:
         for images, labels in pieces:
+            if after is not None:  # the order, and the seed of random parts, have been drawn by now
+                generator.set_state(after)
+                after = None
             if augmentation is not None:
                 # copying and bilinear weights commute with a common factor: 0-255 serves as 0-1
                 images = augmentation(images, generator)
@@ -101,6 +113,8 @@ def _cut(
                 x, labels = x[own], labels[own]
             if len(labels):
                 yield x.to(dtype).contiguous(memory_format=layout), labels
+    if after is not None:  # nothing was left
+        generator.set_state(after)
 
 
 def _per_channel(key: str, values: ChannelValues, split: Split | StreamedSplit) -> Float[Tensor, "1 c 1 1"]:

@@ -74,6 +74,7 @@ class Split:
         order: Int64[Tensor, " n"] | None,
         generator: torch.Generator | None,
         share: tuple[int, int] = (0, 1),
+        skip: int = 0,
     ) -> Iterator[tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
         """Yield images and labels of successive batches up to row `stop`, in the order given.
 
@@ -84,8 +85,9 @@ class Split:
         order : (n,) rows, on the split's device; as they lie where None.
         generator : of draws that reading an image needs; here there are none.
         share : (which, of how many): the part of each batch that is wanted; the others' images need not be read.
+        skip : batches to leave out at the beginning.
         """
-        for start in range(0, stop, batch_size):
+        for start in range(skip * batch_size, stop, batch_size):
             rows = slice(start, start + batch_size)
             if order is None:
                 yield self.images[rows], self.labels[rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tarfile
 import zlib
@@ -9,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from rfmodel.datasets.layouts import LAYOUTS, Layout
 from rfmodel.errors import InputError, MissingData
 
 VARIABLE = "RFMODEL_DATA"
 LARGEST_MEMBER = 2**29  # bytes; the largest published file has 155 MB
+LARGEST_ARCHIVE = 2**29  # bytes, unpacked; a published archive has 186 MB
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,40 @@ def batch_files(found: Found) -> Iterator[tuple[str, Path, bytes]]:
         for name in names:
             if (found.path / name).is_file():
                 with _readable(found.path / name):
-                    content = (found.path / name).read_bytes()
+                    content = _content(found.path / name)
                 yield name, found.path / name, content
         return
-    with _readable(found.path), tarfile.open(found.path, "r|gz") as archive:
+    with (
+        _readable(found.path),
+        gzip.open(found.path) as unpacked,
+        tarfile.open(fileobj=_Bounded(unpacked), mode="r|") as archive,
+    ):
         for member in archive:
             _check_member(found.path, member)
             name = PurePosixPath(member.name)
             if member.isfile() and str(name.parent) == found.layout.folder and name.name in names:
                 content = archive.extractfile(member).read()
                 yield name.name, found.path / name, content
+
+
+def _content(path: Path) -> bytes:
+    if (size := path.stat().st_size) > LARGEST_MEMBER:
+        raise ValueError(f"it has {size} bytes: the published files are below {LARGEST_MEMBER}")
+    return path.read_bytes()
+
+
+class _Bounded:
+    """What is read of an archive, up to a bound: a small file may unpack to more than the disk holds."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._left = file, LARGEST_ARCHIVE
+
+    def read(self, count: int) -> bytes:
+        content = self._file.read(count)
+        self._left -= len(content)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {LARGEST_ARCHIVE} bytes, and the published archive to fewer")
+        return content
 
 
 @contextmanager

@@ -13,12 +13,14 @@ from rfmodel.datasets import checking
 from rfmodel.datasets.crops import View
 from rfmodel.datasets.dataset import Dataset, Split
 from rfmodel.datasets.decoding import DECODERS, decoder_name
-from rfmodel.datasets.folders import Listing, class_names, image_root, listed, parts
+from rfmodel.datasets.finding import data_folder
+from rfmodel.datasets.folders import NAME, Listing, class_names, image_root, listed, parts
 from rfmodel.datasets.progress import Progress
 from rfmodel.datasets.streaming import StreamedSplit, processors
 from rfmodel.errors import InputError, one_of
 
 SIZE = 224
+LARGEST = 4096  # pixels of a side that images are resized to
 IN_MEMORY = 2**30  # bytes of decoded pixels up to which memory = "auto" decodes once; 7,133 colour images of 224 pixels
 
 
@@ -140,7 +142,8 @@ def open_folder(
     every = class_names(root)
     count = len(every) if classes is None else classes
     choosing, testing = parts(root)
-    found = [listed(root, part, every, count) for part in ("train", choosing, testing) if part is not None]
+    base = data_folder(NAME, folder)
+    found = [listed(root, part, every, count, base) for part in ("train", choosing, testing) if part is not None]
     in_memory = _in_memory(options, view, sum(len(listing) for listing, _ in found))
     checked, pixels, skipped = _checked(found, options, view, in_memory, progress)
     random = not in_memory and options.train_crop != "centre"
@@ -180,6 +183,8 @@ def _view(options: FolderOptions, size: int | None, colour: bool) -> View:
     if not _whole(side, 1):
         raise InputError(f"size={size} was asked for: a whole number of pixels, at least 1, would do")
     resize = round(side * 256 / 224) if options.resize is None else options.resize
+    if max(side, resize) > LARGEST:
+        raise InputError(f"images resized to {max(side, resize)} pixels were asked for: at most {LARGEST} would do")
     if not _whole(resize, side):
         raise InputError(
             f"resize={resize} was asked for with size={side}: the centre is cut out of the resized image, so that at "

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from rfmodel.datasets.pickle_bounds import outgrown
+
 LONGEST_MESSAGE = 200  # characters
 
 
@@ -136,6 +138,8 @@ def read_record(content: bytes) -> dict[str, Any]:
         pickle, or holds something other than a dict.
     """
     try:
+        if bomb := outgrown(content):
+            raise RefusedPickle(f"{bomb}: only arrays, lists, dicts, strings, bytes and numbers are admitted")
         record = _Unpickler(io.BytesIO(content), encoding="bytes").load()
         if not isinstance(record, dict):
             raise RefusedPickle(f"a pickle of {type(record).__name__} where a dict is expected")

@@ -84,7 +84,7 @@ class StreamedSplit:
         """Yield what tells this split from another: each file's relative name, bytes and label, not its content."""
         sizes = self.listing.sizes
         for row, label in zip(self.rows.tolist(), self.labels.tolist(), strict=True):
-            yield f"{self.listing.names[row]}\0{sizes[row]}\0{label}\n".encode()
+            yield f"{self.listing.names[row]}\0{sizes[row]}\0{label}\n".encode(errors="surrogateescape")
 
     def pieces(
         self,
@@ -93,12 +93,13 @@ class StreamedSplit:
         order: Int64[Tensor, " n"] | None,
         generator: torch.Generator | None,
         share: tuple[int, int] = (0, 1),
+        skip: int = 0,
     ) -> Iterator[tuple[UInt8[Tensor, "b c h w"], Int64[Tensor, " b"]]]:
         """Yield images and labels of successive batches up to row `stop`, as `Split.pieces`.
 
         The random parts are drawn from a generator of their own, seeded by one draw of `generator`: they depend
         neither on the number of threads nor on how far ahead these work. Threads end with the iterator, however it is
-        left. Images outside of the share are black.
+        left. Images outside of the share are black. Batches that are skipped are drawn for, and not decoded.
 
         Raises
         ------
@@ -107,7 +108,9 @@ class StreamedSplit:
         """
         chosen = np.arange(len(self)) if order is None else order.cpu().numpy()
         draw = self._drawn(generator)
-        starts = range(0, stop, batch_size)
+        starts = range(skip * batch_size, stop, batch_size)
+        for start in range(0, min(starts.start, stop) if draw is not None else 0, batch_size):
+            self._parts(len(chosen[start : start + batch_size]), draw)
         with closing(self._decoded(starts, chosen, batch_size, draw, share)) as decoded:
             for start, images in zip(starts, decoded, strict=True):
                 rows = slice(start, start + batch_size)
@@ -119,6 +122,10 @@ class StreamedSplit:
             return None
         seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
         return torch.Generator().manual_seed(int(seed))
+
+    @staticmethod
+    def _parts(images: int, draw: torch.Generator) -> Float[Tensor, "b draws"]:
+        return torch.rand(images, DRAWS, generator=draw)
 
     def _decoded(
         self,
@@ -154,7 +161,7 @@ class StreamedSplit:
         # channels innermost, as decoders write them
         make = torch.empty if share[1] == 1 else torch.zeros
         images = make(len(rows), height, width, channels, dtype=torch.uint8, pin_memory=pinned)
-        draws = None if draw is None else torch.rand(len(rows), DRAWS, generator=draw)
+        draws = None if draw is None else self._parts(len(rows), draw)
         own = np.arange(len(rows))[part(len(rows), *share)]
         lots = np.array_split(own, max(1, min(len(own), self.workers)))
         begun = [pool.submit(self._fill, images.numpy(), lot.tolist(), rows, draws) for lot in lots]

@@ -12,6 +12,7 @@ import xarray as xr
 from rfmodel.figures.costs import flops_to, relative_flops, step_flops
 from rfmodel.figures.intervals import Estimate, fraction, over_runs, over_units
 from rfmodel.figures.selection import conditions, last_values, layers, per_condition, pooled
+from rfmodel.spreadsheet import word
 
 METRICS = ("p0", "p1", "p2", "p_rest", "anisotropy", "coherence", "osi", "gosi", "gosi_mean")
 FRACTIONS = {"centre_surround_fraction": "centre-surround", "oriented_fraction": "oriented"}
@@ -116,7 +117,10 @@ def estimate_names(rows: list[Row]) -> list[str]:
 
 
 def numbers_csv(rows: list[Row]) -> str:
-    """Return the table as comma-separated values: each estimate in three columns, an empty cell for NaN."""
+    """Return the table as comma-separated values: each estimate in three columns, an empty cell for NaN.
+
+    A condition or layer whose name a spreadsheet would compute has an apostrophe before it (`rfmodel.spreadsheet`).
+    """
     names = estimate_names(rows)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -124,7 +128,7 @@ def numbers_csv(rows: list[Row]) -> str:
     writer.writerow([*head, *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
     for row in rows:
         counts = (row.units, row.dead, row.border) if row.layer else ("", "", "")
-        cells = [row.condition, row.layer, row.stage, row.runs, row.diverged, *counts]
+        cells = [word(row.condition), word(row.layer), row.stage, row.runs, row.diverged, *counts]
         for name in names:
             values = row.estimates.get(name, (np.nan,) * 3)
             cells += [f"{value:.6g}" if np.isfinite(value) else "" for value in values]

@@ -177,11 +177,15 @@ def trace(network: nn.Module, example: Tensor) -> Trace:
 
 @contextmanager
 def looking(network: nn.Module, handles: Sequence) -> Iterator[None]:
-    """Within this context the network is in eval mode with gradients; then modes return and hooks are removed."""
+    """Within this context the network is in eval mode with gradients; then modes return and hooks are removed.
+
+    Noise that does not rest in eval mode is drawn, and the random state is then as before.
+    """
     modes = {module: module.training for module in network.modules()}
+    devices = {p.device for p in network.parameters() if p.is_cuda}
     try:
         network.eval()
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.random.fork_rng(devices):
             yield
     finally:
         for handle in handles:

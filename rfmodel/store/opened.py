@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from rfmodel.store.results import load, run_files
+from rfmodel.errors import InputError
+from rfmodel.store.consolidated import MANY, read_stacks, write_stacks
+from rfmodel.store.results import run_files
+from rfmodel.store.stacking import KEPT, PLACES, Stack, agreed, content_of, stacked
+from rfmodel.store.wording import one_line
 
-KEPT = (
-    "settings", "versions", "hardware", "commit", "data_fingerprint", "data_source", "seconds", "epochs_done", "preset",
-)  # fmt: skip
-PLACES = ("condition", "rule", "rank", "network", "bottleneck", "depth", "width", "classes")
+__all__ = ["ABSENT", "KEPT", "PLACES", "open_study", "together"]
+
 ABSENT = "absent"
+WORDED = ("status", "kind")  # how the names end of what says a word of each unit
 
 
 def open_study(folder: str | os.PathLike[str]) -> xr.Dataset:
     """Return every finished run of a folder as one Dataset with a `run` dimension.
 
-    Runs with fewer units, epochs or edges than others are filled with NaN and "absent".
+    Runs with fewer units, epochs or edges than others are filled with NaN and "absent". Where many run files had to be
+    read, what they say is kept beside them, consolidated, for the next call; it is made anew as soon as they change.
 
     Parameters
     ----------
@@ -36,18 +41,44 @@ def open_study(folder: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     InputError
-        If the folder is not there or holds no finished run.
+        If the folder is not there or holds no finished run, or a run's file cannot be read.
     """
-    return together([load(path) for path in run_files(folder)])
+    found = read_stacks(Path(folder), run_files(folder))
+    if found.fresh >= MANY:
+        write_stacks(Path(folder), found)
+    try:
+        return _measured(_joined(found.stacks))
+    except (ValueError, TypeError, KeyError) as error:  # whole files of runs that no study holds side by side
+        where = one_line(folder, 4096)
+        raise InputError(
+            f"the runs of '{where}' do not fit together ({one_line(error, 200)}); move those of another kind away"
+        ) from None
+
+
+def _measured(study: xr.Dataset) -> xr.Dataset:
+    """Refuse words where a number of each unit or epoch should stand: readers compute with what they find."""
+    for name, values in study.items():
+        if values.dtype.kind in "UO" and {"unit", "epoch"} & set(values.dims) and not str(name).endswith(WORDED):
+            raise ValueError(f"'{name}' holds words")
+    return study
 
 
 def together(datasets: Iterable[xr.Dataset]) -> xr.Dataset:
     """Concatenate runs along `run`, in order of condition as run and of seed."""
-    runs = sorted(datasets, key=lambda d: (int(d.attrs["position"]), int(d.attrs["seed"]), d.attrs["name"]))
-    conditions = list(dict.fromkeys(d.attrs["condition"] for d in runs))
-    runs.sort(key=lambda d: conditions.index(d.attrs["condition"]))
+    return _joined([stack for stack, _ in stacked(map(content_of, datasets))])
+
+
+def _joined(stacks: Sequence[Stack]) -> xr.Dataset:
+    """Join stacks, each at once: what is equal in a stack is aligned with the others' once, not once a run."""
+    attrs = [own for stack in stacks for own in stack.attrs]
+    home = [(i, row) for i, stack in enumerate(stacks) for row in range(len(stack.attrs))]
+    order = _order(attrs)
+    chosen: dict[int, list[int]] = {}
+    for i in order:
+        stack, row = home[i]
+        chosen.setdefault(stack, []).append(row)
     study = xr.concat(
-        [_labelled(dataset) for dataset in runs],
+        [stacks[i].rows(rows).dataset() for i, rows in chosen.items()],
         "run",
         join="outer",
         data_vars="all",
@@ -55,19 +86,20 @@ def together(datasets: Iterable[xr.Dataset]) -> xr.Dataset:
         compat="equals",
         combine_attrs="drop_conflicts",
     )
+    place = {(i, row): at for at, (i, row) in enumerate((i, row) for i, rows in chosen.items() for row in rows)}
+    if (rows := [place[home[i]] for i in order]) != sorted(rows):
+        study = study.isel(run=rows)
+    study.attrs = agreed([attrs[i] for i in order])
     return _fill_absent(study)
 
 
-def _labelled(dataset: xr.Dataset) -> xr.Dataset:
-    """Give a run its `run` dimension: coordinates that place it, and what a reviewer asks of it as variables."""
-    attrs = dataset.attrs
-    places = (*PLACES, "seed", "state", "name")
-    kept = [key for key in attrs if key in KEPT or key.startswith("classifier_")]
-    # The layer and channel of a unit are in its label; as coordinates they would clash where units are absent.
-    plain = dataset.drop_vars(["layer", "channel"], errors="ignore")
-    return plain.assign({key: ("run", [attrs[key]]) for key in kept}).assign_coords(
-        {key: ("run", [attrs[key]]) for key in places}
-    )
+def _order(attrs: Sequence[dict]) -> list[int]:
+    """Return which run stands where: by condition as run, and by seed."""
+    order = sorted(range(len(attrs)), key=lambda i: [attrs[i][key] for key in ("position", "seed", "name")])
+    first: dict[str, int] = {}
+    for i in order:
+        first.setdefault(attrs[i]["condition"], len(first))
+    return sorted(order, key=lambda i: first[attrs[i]["condition"]])
 
 
 def _fill_absent(study: xr.Dataset) -> xr.Dataset:

@@ -28,6 +28,11 @@ def run_path(folder: Path, name: str) -> Path:
     return folder / "runs" / f"{name}.nc"
 
 
+def finished(folder: Path, name: str) -> bool:
+    """Whether a run's results are there, so that it need not run again."""
+    return run_path(folder, name).is_file()
+
+
 def weights_path(folder: Path, name: str) -> Path:
     """Return where the weights of a run are kept."""
     return folder / "runs" / f"{name}.pt"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rfmodel import bounded_toml
 from rfmodel.errors import InputError
 from rfmodel.rule_files import RuleFile
-from rfmodel.store.paths import rule_path
+from rfmodel.store.paths import checked, rule_path
 from rfmodel.store.writing import write_aside
 
 
@@ -39,47 +39,60 @@ def prepare(folder: Path, protocol: str, rule_files: Iterable[RuleFile] = ()) ->
         raise InputError(
             f"the study's folder '{folder}' cannot be made: {error.strerror}; give another --out"
         ) from None
-    write_aside(folder / "protocol.toml", lambda path: path.write_text(protocol, encoding="utf-8"))
+    _keep(folder / "protocol.toml", protocol.encode("utf-8"))
     for code in rule_files:
-        write_aside(rule_path(folder, code.file, code.digest), lambda path, code=code: path.write_bytes(code.content))
+        _keep(rule_path(folder, code.file, code.digest), code.content)
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Write a file unless it is there with this content."""
+    try:
+        if path.read_bytes() == content:
+            return
+    except OSError:
+        pass  # not there, or not to be read: writing tells
+    write_aside(path, lambda aside: aside.write_bytes(content))
 
 
 def protocol_text(folder: str | os.PathLike[str]) -> str:
     """Return the text of the protocol that a study was run by; "" where it is not kept."""
     path = Path(folder) / "protocol.toml"
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def write_plan(folder: Path, plan: Sequence[Mapping[str, str | int]]) -> None:
     """Keep what a study was asked for, a file a call, so that `rfmodel ls` can say what is left."""
-    text = json.dumps(list(plan), indent=1)
-    name = f"plan-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
-    write_aside(folder / "runs" / name, lambda aside: aside.write_text(text, encoding="utf-8"))
+    content = json.dumps(list(plan), indent=1).encode("utf-8")
+    _keep(folder / "runs" / f"plan-{hashlib.sha256(content).hexdigest()[:12]}.json", content)
 
 
-def left(folder: str | os.PathLike[str], finished_names: set[str]) -> list[str]:
-    """Return what a study was asked for and has not finished, as "condition, seed".
+def asked(folder: str | os.PathLike[str]) -> dict[str, tuple[str, int]]:
+    """Return what a study was asked for: condition and seed of each run, by its name.
 
     Raises
     ------
     InputError
         If a plan is damaged.
     """
-    asked: dict[str, str] = {}
+    found: dict[str, tuple[str, int]] = {}
     for path in sorted((Path(folder) / "runs").glob("plan-*.json")):
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-            asked |= {row["name"]: f"{row['condition']}, seed {row['seed']}" for row in rows}
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"plan '{path}' is damaged ({error}); delete it, it is made anew by the next run"
-            ) from None
-    return [label for name, label in asked.items() if name not in finished_names]
+            rows = json.loads(path.read_bytes().decode("utf-8"))
+            found |= {checked(row["name"]): (str(row["condition"]), int(row["seed"])) for row in rows}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            told = " ".join(str(error).split())[:120]
+            raise InputError(f"plan '{path}' is damaged ({told}); delete it, it is made anew by the next run") from None
+    return found
+
+
+def left(folder: str | os.PathLike[str], finished_names: set[str]) -> list[str]:
+    """Return what a study was asked for and has not finished, as "condition, seed 0"; errors as `asked`."""
+    return [f"{what}, seed {seed}" for name, (what, seed) in asked(folder).items() if name not in finished_names]
 
 
 def title(folder: str | os.PathLike[str]) -> str:
     """Return a study's title: its protocol's, or the folder's name."""
     try:
-        return str(tomllib.loads(protocol_text(folder)).get("title", Path(folder).name))
-    except tomllib.TOMLDecodeError:
+        return str(bounded_toml.parsed(protocol_text(folder)).get("title", Path(folder).name))
+    except ValueError:
         return Path(folder).name

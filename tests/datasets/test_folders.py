@@ -135,7 +135,7 @@ def test_a_folder_must_be_given(monkeypatch):
 
 
 def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise OSError(5, "Input/output error", str(folder))
 
     monkeypatch.setattr("rfmodel.datasets.folders.os.walk", broken)

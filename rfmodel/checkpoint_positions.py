@@ -51,4 +51,6 @@ def position_of(path: Path) -> Position:
         counts = [checks.whole(part(state, name), name) for name in ("epoch", "step", "resumed")]
         return Position(*counts[:2], checks.seconds(part(state, "seconds"), "seconds"), counts[2], best, rows)
     except (checkpoint_files.Damaged, checks.Unfit) as error:
-        raise InputError(f"checkpoint '{path}' cannot be read ({error}); delete it, and the run starts anew") from None
+        raise InputError(
+            f"checkpoint '{path}' cannot be read ({error}); delete it, and with --retry failed the run starts anew"
+        ) from None

@@ -161,7 +161,10 @@ class Checkpoints:
             return found["state"]
         if damaged:
             names = " and ".join(f"'{path}'" for path, _ in damaged)
-            raise InputError(f"checkpoint {names} cannot be read ({damaged[0][1]}); delete it, and the run starts anew")
+            raise InputError(
+                f"checkpoint {names} cannot be read ({damaged[0][1]}); delete it, and with --retry failed the run starts "
+                "anew"
+            )
         return None
 
     def _check(self, found: dict) -> None:
@@ -179,7 +182,7 @@ class Checkpoints:
     def refusal(self, why: str) -> InputError:
         """Return the error that names the file that was read, says why it will not do, and what would."""
         line = " ".join(f"checkpoint '{self.source}' {why}".split())
-        return InputError(f"{line}; delete it and what lies beside it, and the run starts anew")
+        return InputError(f"{line}; delete it and what lies beside it, and with --retry failed the run starts anew")
 
     def due(self, steps: int, epoch_ended: bool) -> bool:
         """Whether to keep one now; every process is told what the first finds.

@@ -161,7 +161,7 @@ def test_every_prefix_is_refused_by_name_or_gives_way_to_the_one_before(interrup
     path = tmp_path / "run.checkpoint"
     for length in lengths(len(newest), 200):
         path.write_bytes(newest[:length])
-        with pytest.raises(InputError, match=rf"checkpoint '{path}' cannot be read \(.*\); delete it, and the run st"):
+        with pytest.raises(InputError, match=rf"checkpoint '{path}' cannot be read \(.*\); delete it, and with"):
             checkpoints(path).latest()
     path.with_name("run.checkpoint.previous").write_bytes(previous)
     expected, told = digest(checkpoint_files.content("", "", _state(previous, tmp_path))["state"]), []

@@ -162,8 +162,8 @@ class Checkpoints:
         if damaged:
             names = " and ".join(f"'{path}'" for path, _ in damaged)
             raise InputError(
-                f"checkpoint {names} cannot be read ({damaged[0][1]}); delete it, and with --retry failed the run starts "
-                "anew"
+                f"checkpoint {names} cannot be read ({damaged[0][1]}); delete it, and with --retry failed the run "
+                "starts anew"
             )
         return None
 

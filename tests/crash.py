@@ -124,6 +124,7 @@ def differences(ours: Path, undisturbed: Path) -> list[str]:
     """Return how a study differs from another: runs, results bit by bit, weights bit by bit, files."""
     theirs = {p.name for p in undisturbed.rglob("*") if p.is_file()}
     found = [f"left behind: {p.name}" for p in ours.rglob("*") if p.is_file() and p.name not in theirs]
+    found += [f"failed: {p.read_text()[:300]}" for p in sorted(ours.rglob("*.failed.json"))]
     found += [f"missing: {name}" for name in sorted(theirs - {p.name for p in ours.rglob("*")})]
     for path in sorted((ours / "runs").glob("*.nc")):
         twin = undisturbed / "runs" / path.name

@@ -2,8 +2,8 @@
 
 The workers of a cluster die for reasons of their own: nodes are preempted, tasks of others take the memory. A death is
 laid to a run only if the run has made no headway since the one before: no step further than ever, and no checkpoint
-newer than the last. A run that kills its worker as it begins is soon found out; one that came to a step may have met
-workers that live too briefly, and is given more chances.
+newer than the last. Ten in a row are forgiven no more: workers that live a few seconds, most of which a process needs to
+load torch, are met more often than runs that kill.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PATIENCE = 30  # what deaths in a row may weigh: so much, and the run is given up
-AT_ONCE = 6  # what a death weighs that came after the run began and before its first step
-STEPPED = 3  # after a step, and no headway
+BEGUN = 3  # what a death weighs that came after the run began
 BEFORE = 1  # before the worker was ready for the run, which is hardly to blame
 
 
@@ -28,18 +27,16 @@ class Headway:
     def __init__(self, checkpoint: Path) -> None:
         self.deaths = 0  # in a row, without headway
         self.begun = False  # since it was handed out
-        self._stepped = False
         self._weight, self._path = 0, checkpoint
         self._farthest = self._at_death = (0, 0)
         self._kept = self._newest()
 
     def handed_out(self) -> None:
         """Note that a worker is given the run."""
-        self.begun = self._stepped = False
+        self.begun = False
 
     def step(self, epoch: int, step: int) -> None:
         """Note a step of the training, counted within its epoch."""
-        self._stepped = True
         self._farthest = max(self._farthest, (epoch, step))
 
     def died(self) -> bool:
@@ -55,7 +52,7 @@ class Headway:
             self.deaths = self._weight = 0
         else:
             self.deaths += 1
-            self._weight += STEPPED if self._stepped else AT_ONCE if self.begun else BEFORE
+            self._weight += BEGUN if self.begun else BEFORE
         self._at_death, self._kept = self._farthest, kept
         self.handed_out()
         return self._weight >= PATIENCE

@@ -18,7 +18,7 @@ from rfmodel.store.wording import one_line
 __all__ = ["ABSENT", "KEPT", "PLACES", "open_study", "together"]
 
 ABSENT = "absent"
-WORDED = ("status", "kind")  # how the names end of what says a word of each unit
+WORDED = ("status", "kind", "opponency", "opponency_colour", "best")  # how names end of what says a word of a unit
 
 
 def open_study(folder: str | os.PathLike[str]) -> xr.Dataset:

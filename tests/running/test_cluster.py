@@ -232,7 +232,7 @@ def die(*_, **__):
 
 
 @pytest.mark.slow
-def test_a_run_that_kills_its_workers_is_recorded_as_failed_after_five(tiny, tmp_path):
+def test_a_run_that_kills_its_workers_is_recorded_as_failed_after_ten(tiny, tmp_path):
     (tmp_path / "deadly.py").write_text(DEADLY)
     (tmp_path / "p.toml").write_text(TINY.replace('name = "ldfa", q = "hebbian"', 'name = "deadly.py:die"'))
     runs = protocols.load(tmp_path / "p.toml", SHORT, ["condition=LDFA*", "seed=0"], allow_code=True).runs
@@ -244,8 +244,8 @@ def test_a_run_that_kills_its_workers_is_recorded_as_failed_after_five(tiny, tmp
 
 def assert_recorded_as_lost(outcome, seen, run, folder):
     assert outcome.state == "failed"
-    assert outcome.error.startswith("5 workers in a row died over it, and it came no further; the last was ")
-    assert len([line for line in seen.lines() if "died; it is handed out again" in line]) == 4
+    assert outcome.error.startswith("10 workers in a row died over it, and it came no further; the last was ")
+    assert len([line for line in seen.lines() if "died; it is handed out again" in line]) == 9
     assert failures(folder)[run.name].error == outcome.error
     assert files(folder) == [f"{run.name}.failed.json"]
 
@@ -284,9 +284,9 @@ BEGUN, STEP = ("begun",), ("progress", 1, 5, 0.1)
 
 
 @pytest.mark.parametrize("by", [KILLED, GONE], ids=["killed", "gone"])
-def test_a_run_whose_workers_die_as_it_begins_is_recorded_as_failed_after_five(told_by, tmp_path, by):
-    outcome, client, seen = told_by(*[dies(BEGUN, by=by)] * 5)
-    assert len(set(client.keys)) == 5  # each under a fresh key, of which dask has counted no deaths
+def test_a_run_whose_workers_die_as_it_begins_is_recorded_as_failed_after_ten(told_by, tmp_path, by):
+    outcome, client, seen = told_by(*[dies(BEGUN, by=by)] * 10)
+    assert len(set(client.keys)) == 10  # each under a fresh key, of which dask has counted no deaths
     assert_recorded_as_lost(outcome, seen, outcome.run, tmp_path)
 
 

@@ -28,8 +28,8 @@ def until_given_up(headway, *steps, begun=True):
     return None
 
 
-def test_a_run_that_dies_five_times_before_a_step_is_given_up(path):
-    assert until_given_up(Headway(path)) == 5
+def test_a_run_that_dies_ten_times_before_a_step_is_given_up(path):
+    assert until_given_up(Headway(path)) == 10
 
 
 def test_deaths_before_the_worker_was_ready_are_forgiven_longer(path):

@@ -60,7 +60,10 @@ def test_a_study_opens_as_without_after_any_change_of_its_runs(tmp_path_factory,
 def test_words_of_a_run_that_is_gone_leave_no_room_for_them(tmp_path):
     long = made(1)
     long["status"][:] = "a long word"[:4]
-    keep(tmp_path, [made().assign(note=("unit", ["a", "b"])), long.assign(note=("unit", ["a much longer", "b"]))])
+    keep(
+        tmp_path,
+        [made().assign(note_kind=("unit", ["a", "b"])), long.assign(note_kind=("unit", ["a much longer", "b"]))],
+    )
     store.consolidate(tmp_path, fewest=1)
     store.run_path(tmp_path, long.attrs["name"]).unlink()
     assert_same(store.open_study(tmp_path), without(tmp_path))

@@ -2,8 +2,8 @@
 
 The workers of a cluster die for reasons of their own: nodes are preempted, tasks of others take the memory. A death is
 laid to a run only if the run has made no headway since the one before: no step further than ever, and no checkpoint
-newer than the last. Ten in a row are forgiven no more: workers that live a few seconds, most of which a process needs to
-load torch, are met more often than runs that kill.
+newer than the last. Ten in a row are forgiven no more: workers that live a few seconds, most of which it takes to load
+torch, are met more often than runs that kill.
 """
 
 from __future__ import annotations

@@ -313,8 +313,8 @@ def test_what_was_with_a_worker_that_is_gone_is_taken_back_and_given_to_another(
 
 
 def test_a_worker_that_dies_and_comes_back_at_its_address_is_a_death(told_by, tmp_path):
-    outcome, client, _ = told_by({"events": [BEGUN] * 6, "end": None})
-    assert outcome.error.startswith("5 workers in a row died over it")
+    outcome, client, _ = told_by({"events": [BEGUN] * 11, "end": None})
+    assert outcome.error.startswith("10 workers in a row died over it")
     assert (len(client.keys), client.cancelled) == (1, client.keys)
 
 
@@ -327,8 +327,8 @@ def test_a_run_that_another_process_has_meanwhile_is_not_recorded_as_failed_befo
     run = told_by(DONE)[0].run
     with Claims(tmp_path) as others:
         claim = others.take(run.name)
-        outcome, client, _ = told_by(*[dies(BEGUN)] * 5, told=release)
-    assert (outcome.state, len(client.keys)) == ("failed", 5)
+        outcome, client, _ = told_by(*[dies(BEGUN)] * 10, told=release)
+    assert (outcome.state, len(client.keys)) == ("failed", 10)
     assert list(failures(tmp_path)) == [run.name]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 
 LONGEST = 2000  # characters of an error line
+SPACES = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")  # of any width
 
 
 def plain(text: str) -> str:
@@ -16,7 +17,7 @@ def plain(text: str) -> str:
 
     Line breaks (\n) and spaces of any width stay.
     """
-    return text if text.isprintable() else "".join(map(_seen, text))
+    return text if text.isprintable() else escaped(text, kept="\n" + SPACES)
 
 
 def one_line(text: str) -> str:
@@ -26,7 +27,6 @@ def one_line(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:half]} … {line[-half:]}"
 
 
-def _seen(character: str) -> str:
-    if character == "\n" or character.isprintable() or unicodedata.category(character) == "Zs":
-        return character
-    return character.encode("unicode_escape").decode()
+def escaped(text: str, kept: str = "") -> str:
+    """Return a text with every character escaped that a terminal would not show but obey, except those of `kept`."""
+    return "".join(c if c in kept or c.isprintable() else c.encode("unicode_escape").decode() for c in text)

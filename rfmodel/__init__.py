@@ -1,7 +1,7 @@
 """rfmodel: how does the teaching signal shape what a network learns to see?
 
-`open_study`, `Routed`, `register_rule`, `RetinaVVS`, and the modules `fields`, `symmetry`, `figures`, `datasets`,
-`training` are imported when first asked for, so that `import rfmodel` is quick.
+`open_study`, `open_theory`, `Routed`, `register_rule`, `RetinaVVS`, and the modules `fields`, `symmetry`, `theory`,
+`figures`, `datasets`, `training` are imported when first asked for, so that `import rfmodel` is quick.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import importlib
 
 _FROM = {
     "open_study": "rfmodel.store",
+    "open_theory": "rfmodel.store",
     "Routed": "rfmodel.routing",
     "make_rule": "rfmodel.routing",
     "register_rule": "rfmodel.routing",
     "RetinaVVS": "rfmodel.models",
     "InputError": "rfmodel.errors",
     "run_study": "rfmodel.study",
+    "run_theory": "rfmodel.theory_study",
     "load_protocol": "rfmodel.protocols",
 }
 _MODULES = (
@@ -31,6 +33,7 @@ _MODULES = (
     "store",
     "study",
     "symmetry",
+    "theory",
     "training",
 )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from rfmodel.cli_options import AllowCode, DataFolder, Only, Overrides, Preset, 
 from rfmodel.cli_run import is_follower, run
 from rfmodel.errors import InputError
 from rfmodel.terminal import one_line, plain
+
+if TYPE_CHECKING:
+    from rfmodel.protocols import Protocol
 
 app = typer.Typer(
     add_completion=False,
@@ -40,14 +43,25 @@ def validate(
     data: DataFolder = None,
     allow_code: AllowCode = False,
 ) -> None:
-    """Check protocols, their networks, rules, sites and ranks, without training and without the data."""
-    from rfmodel import protocols, study
+    """Check protocols, their networks, rules, sites, ranks and spectra, without training and without the data."""
+    from rfmodel import protocols
 
     for name in protocols_:
         read = protocols.load(name, overrides or (), only or (), preset=preset, allow_code=allow_code)
-        study.validate(read, data)
+        _validate(read, data)
         conditions = len({r.condition for r in read.runs})
         typer.echo(plain(f"{read.name}: {len(read.runs)} runs in {conditions} conditions can be run"))
+
+
+def _validate(read: Protocol, data: Path | None) -> None:
+    if read.theory:
+        from rfmodel import theory_study
+
+        theory_study.validate(read)
+    else:
+        from rfmodel import study
+
+        study.validate(read, data)
 
 
 @app.command("ls")
@@ -55,9 +69,14 @@ def list_(
     folder: Annotated[Path | None, typer.Argument(help="A study's folder; none lists protocols.")] = None,
 ) -> None:
     """List the protocols that come with rfmodel, or the runs of a study and what is left of it."""
-    from rfmodel import tables, tables_of_runs
+    from rfmodel import store, tables, tables_of_runs, tables_of_theory
 
-    tables_of_runs.show_study(folder) if folder else tables.show_protocols()
+    if folder is None:
+        tables.show_protocols()
+    elif store.is_theory(folder):
+        tables_of_theory.show_study(folder)
+    else:
+        tables_of_runs.show_study(folder)
 
 
 @app.command()
@@ -111,10 +130,15 @@ def report(
     from rfmodel.progress import drawing
 
     with drawing() as progress:
-        from rfmodel.report import write_report
+        if store.is_theory(folder):
+            from rfmodel.theory_report import write_theory_report as write
 
-        study = store.open_study(folder)
-        page = write_report(
+            study = store.open_theory(folder)
+        else:
+            from rfmodel.report import write_report as write
+
+            study = store.open_study(folder)
+        page = write(
             study,
             out or folder / "report",
             title=title or store.title(folder),

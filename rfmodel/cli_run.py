@@ -10,6 +10,7 @@ import typer
 
 from rfmodel import stopping
 from rfmodel.cli_options import AllowCode, DataFolder, Device, Only, Overrides, Preset, ProtocolName, Threads, device_of
+from rfmodel.cli_theory import refuse_idle, run_protocol
 from rfmodel.errors import InputError
 from rfmodel.terminal import plain
 
@@ -20,6 +21,7 @@ FAILED, INTERRUPTED = 1, 130  # exit codes
 
 
 def run(
+    context: typer.Context,
     protocol: ProtocolName,
     out: Annotated[Path | None, typer.Option(help="Where the study is kept [runs/PROTOCOL].")] = None,
     preset: Preset = None,
@@ -48,9 +50,14 @@ def run(
     from rfmodel import protocols
     from rfmodel.progress import StudyProgress
     from rfmodel.running.outcomes import in_order
+    from rfmodel.store import refuse_other
 
     read = protocols.load(protocol, overrides or (), only or (), preset=preset, allow_code=allow_code)
     folder = out or Path("runs") / read.name
+    if read.theory:
+        refuse_idle(context, read)
+        return run_protocol(read, folder, threads)
+    refuse_other(folder)
     _refuse_two_ways(workers, dask)
     if (stands := _nothing_left(read, folder, retry or ())) is not None:
         return _summary(in_order(read, stands.kept), folder)

@@ -14,16 +14,13 @@ from pydantic import ValidationError
 from rfmodel import bounded_toml
 from rfmodel.condition_labels import label as labelled
 from rfmodel.errors import InputError, nearest
-from rfmodel.network_settings import NAMES, Network, kind_of
+from rfmodel.network_settings import NAMES
 from rfmodel.rule_files import called
 from rfmodel.runs import Run, pattern_of
+from rfmodel.schemas import Schema, schema_of
 from rfmodel.settings import Settings
+from rfmodel.theory.settings import TheorySettings
 
-SHORT = {"bottleneck": "network", "depth": "network", "width": "network", "kernel": "network", "classes": "data"}
-EXAMPLE = 'rules.retina = {name = "ldfa"}'
-RANKLESS = {  # rules of the package that have no rank; a user's own may
-    "bp", "fa", "usf", "brsf", "frsf", "kolen_pollack", "weight_mirror", "dfa", "sparse_dfa", "drtp",
-}  # fmt: skip
 MOST = 100_000  # runs of a protocol
 WRITTEN = 2**28  # characters of all its runs' settings, written out
 LONGEST = 50_000  # of one run's, which its file holds as an attribute
@@ -53,15 +50,16 @@ def expand(
     InputError
         In one line: the file, the key, the value and what would do.
     """
-    base = _merge({key: value for key, value in raw.items() if key not in TOP}, _preset(file, raw, preset))
+    schema = schema_of(file, raw)
+    base = _merge({key: value for key, value in raw.items() if key not in TOP}, _preset(file, raw, preset, schema))
     wanted = [text.partition("=")[2].strip() for text in only if text.partition("=")[0].strip() == "condition"]
     conditions = raw.get("conditions", [{}])
     _refuse_too_many(file, raw, conditions, base)
-    trees = [_merge(base, _own(file, condition)) for condition in conditions]
-    _refuse_idle_rank(file, raw, forced, conditions, trees)
+    trees = [_merge(base, _own(file, condition, schema)) for condition in conditions]
+    _refuse_idle_rank(file, raw, forced, conditions, trees, schema)
     labels: dict[str, int] = {}  # each label has its place, whatever is selected
     for condition, merged in zip(conditions, trees, strict=True):
-        ranked = bool(_ranked(merged))
+        ranked = bool(schema.ranked(merged))
         axes = {**_axes(file, "axes", raw.get("axes", {})), **_axes(file, "conditions.axes", condition.get("axes", {}))}
         # A rank stands only where a rule has one: elsewhere the axis does not exist.
         axes = {key: values for key, values in axes.items() if key != "rank" or ranked}
@@ -74,9 +72,9 @@ def expand(
                 continue
             tree = copy.deepcopy(merged)
             for key, value in (point | forced).items():
-                _put(file, tree, key, value)
+                _put(file, tree, key, value, schema)
             stand = {key: told[key] for key in point}
-            yield Run(label, _settings(file, tree, axes), stand, position, _preset_name(raw, preset))
+            yield Run(label, _settings(file, tree, axes, schema), stand, position, _preset_name(raw, preset))
 
 
 def _refuse_too_many(
@@ -105,18 +103,19 @@ def _refuse_idle_rank(
     forced: Mapping[str, Any],
     conditions: Sequence[Mapping],
     trees: Sequence[Mapping],
+    schema: Schema,
 ) -> None:
-    ranked = [bool(_ranked(tree)) for tree in trees]
+    ranked = [bool(schema.ranked(tree)) for tree in trees]
     own = any(
         "rank" in _axes(file, "conditions.axes", c.get("axes", {})) and not r
         for c, r in zip(conditions, ranked, strict=True)
     )
     common = "rank" in forced or "rank" in _axes(file, "axes", raw.get("axes", {}))
     if own or (common and not any(ranked)):
-        raise InputError(f"{file}: axis 'rank' needs a rule written as a table, as in {EXAMPLE}")
+        raise InputError(f"{file}: axis 'rank' needs {schema.example}")
 
 
-def _preset(file: str, raw: Mapping[str, Any], chosen: str | None) -> dict[str, Any]:
+def _preset(file: str, raw: Mapping[str, Any], chosen: str | None, schema: Schema) -> dict[str, Any]:
     presets = raw.get("presets", {})
     if not isinstance(presets, dict) or not all(isinstance(tables, dict) for tables in presets.values()):
         raise InputError(f"{file}: presets must be tables of settings, as in [presets.fast.train]")
@@ -124,11 +123,11 @@ def _preset(file: str, raw: Mapping[str, Any], chosen: str | None) -> dict[str, 
         there = f"known are {', '.join(presets)}{nearest(chosen, presets)}" if presets else "the file has none"
         raise InputError(f"{file}: preset '{chosen}' is unknown: {there}")
     name = _preset_name(raw, chosen)
+    known = schema.settings.model_fields
     for key in presets.get(name, {}):
-        if key not in Settings.model_fields:
-            known = ", ".join(Settings.model_fields)
-            told = nearest(key, Settings.model_fields)
-            raise InputError(f"{file}: key 'presets.{name}.{key}' is unknown: known are {known}{told}")
+        if key not in known:
+            told = f"known are {', '.join(known)}{nearest(key, known)}"
+            raise InputError(f"{file}: key 'presets.{name}.{key}' is unknown: {told}")
     return presets.get(name, {})
 
 
@@ -136,8 +135,8 @@ def _preset_name(raw: Mapping[str, Any], chosen: str | None) -> str:
     return chosen or next(iter(raw.get("presets", {})), "")
 
 
-def _own(file: str, condition: Mapping[str, Any]) -> dict[str, Any]:
-    known = ["name", "axes", *Settings.model_fields]
+def _own(file: str, condition: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    known = ["name", "axes", *schema.settings.model_fields]
     for key in condition:
         if key not in known:
             raise InputError(
@@ -163,12 +162,12 @@ def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _put(file: str, tree: dict[str, Any], key: str, value: Any) -> None:
+def _put(file: str, tree: dict[str, Any], key: str, value: Any, schema: Schema) -> None:
     if key == "rank":
-        for rule in _ranked(tree):
+        for rule in schema.ranked(tree):
             rule["rank"] = value
         return
-    *tables, leaf = _path(file, key)
+    *tables, leaf = schema.short.get(key) or _path(file, key)
     for table in tables:
         tree = tree.setdefault(table, {})
         if not isinstance(tree, dict):
@@ -178,10 +177,6 @@ def _put(file: str, tree: dict[str, Any], key: str, value: Any) -> None:
 
 def _path(file: str, key: str) -> list[str]:
     """Return the parts of a dotted TOML key; quoted parts, as in rules."vvs.*", may hold dots."""
-    if key in SHORT:
-        return [SHORT[key], key]
-    if key == "rule":
-        return ["rules"]
     try:
         tree, parts = bounded_toml.parsed(f"{key} = 0"), []
         while isinstance(tree, dict):
@@ -192,60 +187,29 @@ def _path(file: str, key: str) -> list[str]:
     return parts
 
 
-def _ranked(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rules of a tree of settings that are tables and may have a rank, parts of a partition included."""
-    rules = tree.get("rules", {})
-    rules = {"*": rules} if isinstance(rules, dict) and isinstance(rules.get("name"), str) else rules
-    return _tables(rules)
-
-
-def _tables(rules: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for rule in rules.values() if isinstance(rules, dict) else ():
-        if isinstance(rule, dict) and rule.get("name") == "partition":
-            found += _tables(rule.get("parts"))
-        elif isinstance(rule, dict) and str(rule.get("name")) not in RANKLESS:
-            found.append(rule)
-    return found
-
-
-def _settings(file: str, tree: dict[str, Any], axes: Mapping[str, Any]) -> Settings:
+def _settings(file: str, tree: dict[str, Any], axes: Mapping[str, Any], schema: Schema) -> Settings | TheorySettings:
     try:
         # As JSON, in which types are strict and an array may still be a tuple.
-        text = json.dumps(_inherited(tree))
+        text = json.dumps(schema.completed(tree))
         if len(text) > LONGEST:
             raise InputError(f"{file}: the settings of a run take {len(text)} characters; {LONGEST} at most would do")
-        return Settings.model_validate_json(text, strict=True)
+        return schema.settings.model_validate_json(text, strict=True)
     except TypeError as error:
         raise InputError(f"{file}: {error}; use numbers, strings, booleans, lists and tables") from None
     except ValidationError as error:
         first = error.errors()[0]
         first = {**first, "loc": _place(first["loc"])}
         key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: {_explain(f'axes.{key}' if key in axes else key, first, kind_of(tree))}") from None
+        raise InputError(f"{file}: {_explain(f'axes.{key}' if key in axes else key, first, tree, schema)}") from None
 
 
 def _place(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Return the path of a key without what pydantic adds to it: the network's kind, and the branches of a union."""
     loc = ("network", *loc[2:]) if loc[:1] == ("network",) else loc
-    return tuple(part for part in loc if not str(part).startswith(("float", "int", "constrained-", "tuple[")))
+    return tuple(p for p in loc if p not in ("float", "int") and not str(p).startswith(("constrained-", "tuple[")))
 
 
-def _inherited(tree: dict[str, Any]) -> dict[str, Any]:
-    """What `train.feedback` leaves open is as in `train.optimiser`, but for the decay, which is the rule's own."""
-    train = tree.get("train", {})
-    forward, feedback = (train.get(k) if isinstance(train, dict) else None for k in ("optimiser", "feedback"))
-    if not isinstance(forward, dict) or not isinstance(feedback, dict):
-        return tree
-    kept = {key: value for key, value in forward.items() if key != "weight_decay"}
-    if feedback.get("name", forward.get("name")) != forward.get("name"):
-        kept.pop("options", None)
-    if "schedule" in feedback:
-        kept = {key: value for key, value in kept.items() if key not in ("gamma", "milestones", "floor")}
-    return {**tree, "train": {**train, "feedback": {**kept, **feedback}}}
-
-
-def _explain(key: str, error: Mapping[str, Any], network: type[Network]) -> str:
+def _explain(key: str, error: Mapping[str, Any], tree: Mapping[str, Any], schema: Schema) -> str:
     if error["type"] == "union_tag_invalid":
         found = error["ctx"]["tag"]
         return f"key 'network.name' = '{found}' is unknown: known are {', '.join(NAMES)}{nearest(found, NAMES)}"
@@ -255,11 +219,11 @@ def _explain(key: str, error: Mapping[str, Any], network: type[Network]) -> str:
         found = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
         reason = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
         return f"key '{key}'{found}: {reason}" if key else reason
-    model: Any = Settings
+    model: Any = schema.settings
     for part in error["loc"][:-1]:
         model = model.model_fields[part].annotation if part in model.model_fields else model
-        model = network if part == "network" else model
-        model = model if hasattr(model, "model_fields") else Settings
+        model = schema.table(part, tree) or model
+        model = model if hasattr(model, "model_fields") else schema.settings
     known = list(model.model_fields)
     return f"key '{key}' is unknown: known there are {', '.join(known)}{nearest(str(error['loc'][-1]), known)}"
 
@@ -276,9 +240,9 @@ def each_once(file: str, runs: Iterable[Run]) -> Iterator[Run]:
     for run in runs:
         twin = seen.setdefault(run.identity, run)
         if twin is not run:
+            marked = "".join(f" ({mark})" for mark in run.settings.marks)
             raise InputError(
-                f"{file}: '{twin.condition}' and '{run.condition}' (seed {run.settings.seed}) are the same "
-                "run; drop one of the two"
+                f"{file}: '{twin.condition}' and '{run.condition}'{marked} are the same run; drop one of the two"
             )
         yield run
 
@@ -288,7 +252,7 @@ def refuse_shared_labels(file: str, runs: Sequence[Run]) -> None:
     seen: dict[str, Run] = {}
     for run in runs:
         other = seen.setdefault(run.condition, run)
-        if other.settings.model_copy(update={"seed": 0}) != run.settings.model_copy(update={"seed": 0}):
+        if other.settings.unseeded() != run.settings.unseeded():
             raise InputError(
                 f"{file}: two different conditions are called '{run.condition}'; give each [[conditions]] its own name"
             )

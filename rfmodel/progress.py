@@ -30,6 +30,7 @@ from rfmodel.terminal import plain
 if TYPE_CHECKING:
     from rfmodel.protocols import Protocol, Run
     from rfmodel.running.outcomes import Outcome
+    from rfmodel.theory_study import Solved
 
 SILENT = 15.0  # seconds between lines where the output is no terminal
 WIDE = 400  # characters: more than a file name or a history's columns take
@@ -115,7 +116,7 @@ class StudyProgress:
     def started(self, run: Run, epochs: int, steps: int) -> None:
         """Show that a run begins, or begins again in another process."""
         self._drop(run)
-        task = self.bars.add_task(plain(_called(run)), total=max(epochs, 1) * steps, state="")
+        task = self.bars.add_task(plain(run.label), total=max(epochs, 1) * steps, state="")
         self.under_way[run.name] = _UnderWay(task, max(epochs, 1), steps)
         self._count()
 
@@ -131,7 +132,7 @@ class StudyProgress:
         self._count()
         if not self.console.is_terminal and time.monotonic() - self.spoken > SILENT:
             self.spoken = time.monotonic()
-            self.told(f"run {self.done + 1}/{self.total}  {_called(run)}: {state}")
+            self.told(f"run {self.done + 1}/{self.total}  {run.label}: {state}")
 
     def ended(self, outcome: Outcome) -> None:
         """Show what became of a run."""
@@ -139,7 +140,7 @@ class StudyProgress:
         self.done += 1
         self._count()
         took = f"  {outcome.seconds:.0f} s" if outcome.seconds else ""
-        self.told(f"[{self.done}/{self.total}] {_called(outcome.run)}: {_became(outcome)}{took}")
+        self.told(f"[{self.done}/{self.total}] {outcome.run.label}: {_became(outcome)}{took}")
 
     def _drop(self, run: Run) -> None:
         shown = self.under_way.pop(run.name, None)
@@ -162,10 +163,6 @@ class _UnderWay:
     share: float = 0.0
 
 
-def _called(run: Run) -> str:
-    return f"{run.condition}, seed {run.settings.seed}"
-
-
 def _became(outcome: Outcome) -> str:
     """Return a run's end in words; a run that diverged has no accuracy, whatever its last finite epoch had."""
     if outcome.state == "elsewhere":
@@ -176,6 +173,54 @@ def _became(outcome: Outcome) -> str:
         return "kept from before, diverged" if outcome.kept else "diverged"
     state = "kept from before" if outcome.kept else outcome.state
     return f"{state}, test accuracy {100 * outcome.accuracy:.1f} %"
+
+
+class TheoryProgress:
+    """A bar for the conditions of a solvable model, and a line for each that is done.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    folder : Path
+    """
+
+    def __init__(self, protocol: Protocol, folder: Path) -> None:
+        self.console = plain_console()
+        self.bars = Progress(
+            _Words("{task.description}"),
+            BarColumn(),
+            _Words("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.total, self.done = len(protocol.runs), 0
+        self.console.print(f"{protocol.title}\n{self.total} conditions -> {folder}")
+        self.task = self.bars.add_task("conditions", total=self.total, state="")
+
+    def __enter__(self) -> TheoryProgress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def started(self, run: Run) -> None:
+        """Show that a condition is begun."""
+        self.bars.update(self.task, state=run.label)
+
+    def progress(self, run: Run, share: float) -> None:
+        """Show what share of a condition is done."""
+        self.bars.update(self.task, completed=self.done + share)
+
+    def ended(self, solved: Solved) -> None:
+        """Show what a condition came to."""
+        from rfmodel.theory_study import came_out
+
+        self.done += 1
+        self.bars.update(self.task, completed=self.done)
+        took = "kept from before" if solved.kept else f"{solved.seconds:.1f} s"
+        self.console.print(f"[{self.done}/{self.total}] {solved.run.label}: {came_out(solved.result)}, {took}")
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Protocols: the file that says what to run, its schema, and its expansion into runs. Knows no torch.
+"""Protocols: the file that says what to run, and its expansion into runs. Knows no torch.
 
 A protocol is a TOML file: tables of settings, axes that are crossed, and named conditions, each of which may change
 any setting and have axes of its own (a rank exists only where a rule has one). A run's identity is the hash of its
-resolved settings, so that running a protocol again does only what is missing.
+resolved settings, so that running a protocol again does only what is missing. A protocol whose key `theory` names a
+solvable model has that model's settings, and each of its conditions is one run (`rfmodel.schemas`).
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from rfmodel.errors import InputError, nearest
 from rfmodel.expansion import TOP, each_once, expand, refuse_shared_labels
 from rfmodel.rule_files import RuleFile, attach, files_of, read_beside
 from rfmodel.runs import Run, select
-from rfmodel.settings import Settings
+from rfmodel.schemas import schema_of
 
 __all__ = ["Protocol", "Run", "find", "folder", "load", "names", "select"]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol file, read: what it is about and the runs that it asks for."""
+    """A protocol file, read: what it is about, the runs that it asks for, and the solvable model that it is of."""
 
     name: str
     title: str
@@ -36,10 +37,13 @@ class Protocol:
     text: str
     runs: tuple[Run, ...]
     presets: tuple[str, ...] = ()
+    theory: str = ""
 
     @property
     def rule_files(self) -> list[RuleFile]:
-        """The user's own files that the runs' rules are made by."""
+        """The user's own files that the runs' rules are made by; a solvable model has none."""
+        if self.theory:
+            return []
         return list({file: code for run in self.runs for file, code in files_of(run.settings.rules).items()}.values())
 
 
@@ -74,9 +78,20 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def names() -> list[str]:
-    """Return the names of the protocols that come with rfmodel."""
-    return sorted(path.stem for path in folder().glob("*.toml"))
+def names(theory: bool | None = None) -> list[str]:
+    """Return the names of the protocols that come with rfmodel.
+
+    Parameters
+    ----------
+    theory : bool, optional
+        Only those of solvable models, or only those that train networks.
+    """
+    found = sorted(path.stem for path in folder().glob("*.toml"))
+    return found if theory is None else [name for name in found if _is_theory(name) == theory]
+
+
+def _is_theory(name: str) -> bool:
+    return "theory" in bounded_toml.parsed((folder() / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def load(
@@ -94,7 +109,7 @@ def load(
     name : str or path
         A name that comes with rfmodel or a .toml file.
     overrides : sequence of "key=value"
-        Settings for every run ("train.epochs=2", "bottleneck=4"), or axes ("axes.seed=[0, 1]").
+        Settings for every run ("train.epochs=2", "bottleneck=4", "seeds=1"), or axes ("axes.seed=[0, 1]").
     only : sequence of "axis=value"
         Keep the runs that stand there ("seed=0", "condition=BP*"); several values by commas.
     preset : str, optional
@@ -120,7 +135,9 @@ def load(
     expanded = expand(path.name, raw, forced, only, preset)
     if not only:  # refused at the first that stands twice, before all are made
         expanded = each_once(path.name, expanded)
-    runs = _with_files(path, select(list(expanded), only), allow_code)
+    theory = schema_of(path.name, raw).theory
+    runs = select(list(expanded), only)
+    runs = runs if theory else _with_files(path, runs, allow_code)
     _check_published(path.name, own, runs if not (overrides or only) else None, preset)
     runs = list(each_once(path.name, runs))  # once more: a file's name may be spelt in two ways
     refuse_shared_labels(path.name, runs)
@@ -132,11 +149,14 @@ def load(
         content,
         tuple(runs),
         tuple(raw.get("presets", {})),
+        theory,
     )
 
 
 def _check_published(file: str, raw: dict[str, Any], runs: Sequence[Run] | None, preset: str | None) -> None:
     """Refuse published values of conditions that the file has not, whatever is selected or overridden."""
+    if schema_of(file, raw).theory and not isinstance(raw.get("published", ""), str):
+        raise InputError(f"{file}: key 'published' must be a text: a solvable model has no accuracies to compare")
     runs = expand(file, raw, {}, [], preset) if runs is None else runs
     published.check(raw.get("published", ""), {run.condition for run in runs}, file)
 
@@ -162,7 +182,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         raise InputError(f"{path.name} is not a TOML file: {error}") from None
     except OSError as error:
         raise InputError(f"protocol file '{path}' cannot be read: {error.strerror}") from None
-    known = [*TOP, *Settings.model_fields]
+    known = list(dict.fromkeys([*TOP, "theory", *schema_of(path.name, raw).settings.model_fields]))
     for key in raw:
         if key not in known:
             raise InputError(f"{path.name}: key '{key}' is unknown: known are {', '.join(known)}{nearest(key, known)}")

@@ -34,13 +34,18 @@ def provenance(run: Run, data: datasets.Dataset, result: training.Trained, devic
         "cpu_seconds": result.cpu_seconds,
         "resumed": result.resumed,
         "settings": run.settings.model_dump_json(),
-        "versions": json.dumps({"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}),
+        "versions": json.dumps(versions()),
         "data_fingerprint": data.fingerprint,
         "data_source": data.source,
         "hardware": json.dumps(hardware(device) | {"precision": casting}),
         "commit": commit(),
         "rule_files": json.dumps({file: code.digest for file, code in files_of(run.settings.rules).items()}),
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of every package that numbers depend on."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str:

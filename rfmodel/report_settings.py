@@ -15,9 +15,16 @@ PROVENANCE = ("preset", "data_fingerprint", "data_source", "commit", "hardware",
 ACROSS = 8  # conditions side by side; more are rows
 
 
-def settings_and_provenance(study: xr.Dataset) -> str:
-    """Return the tables of settings, by condition and shared, and of what the runs recorded."""
-    return _settings(study) + _provenance(study)
+def settings_and_provenance(study: xr.Dataset, spent: str = "training time") -> str:
+    """Return the tables of settings, by condition and shared, and of what the runs recorded.
+
+    Parameters
+    ----------
+    study : Dataset
+    spent : str
+        What the runs' seconds went on.
+    """
+    return _settings(study) + _provenance(study, spent)
 
 
 def _settings(study: xr.Dataset) -> str:
@@ -101,7 +108,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _provenance(study: xr.Dataset) -> str:
+def _provenance(study: xr.Dataset, spent: str) -> str:
     """Return what made the numbers: versions, hardware, commit, data, the classifier's thresholds."""
     names = [n for n in PROVENANCE if any(figures.per_run(study, n))]
     named = {str(n) for n in (*study.attrs, *study.variables)}
@@ -113,7 +120,7 @@ def _provenance(study: xr.Dataset) -> str:
     seconds = [float(v) for v in figures.per_run(study, "seconds") if v]
     if seconds:
         total = f"{sum(seconds):.0f} s over {len(seconds)} runs"
-        body.append(f'<tr><th scope="row">training time</th><td>{total}</td></tr>')
+        body.append(f'<tr><th scope="row">{spent}</th><td>{total}</td></tr>')
     html = "<h3>Provenance</h3>" + table(("", "recorded"), body, "settings")
     if figures.layers(study) and not judged:
         html += '<p class="warn">The runs recorded no classifier thresholds.</p>'

@@ -1,4 +1,4 @@
-"""Runs: one training each, where it stands on a study's axes, and how a user selects among them. Knows no torch."""
+"""Runs: one training or one solved model each, where it stands on a study's axes, and selection. Knows no torch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from rfmodel.errors import InputError, nearest
-from rfmodel.rule_files import called
 from rfmodel.settings import Settings
+from rfmodel.theory.settings import TheorySettings
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its settings, condition, stand on the axes, its condition's place in the file, and the preset."""
+    """One training, or one condition of a solvable model, and what it is in its protocol.
+
+    Settings, condition, stand on the axes, the condition's place in the file, and the preset.
+    """
 
     condition: str
-    settings: Settings
+    settings: Settings | TheorySettings
     axes: Mapping[str, Any]
     position: int = 0
     preset: str = ""
@@ -32,24 +35,19 @@ class Run:
 
     @property
     def name(self) -> str:
-        """A readable file name: condition, seed and identity."""
+        """A readable file name: condition, what tells its runs apart (a network's seed), and identity."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.condition.lower()).strip("-")
-        return f"{slug[:60]}_seed{self.settings.seed}_{self.identity}"
+        return "_".join((slug[:60], *(mark.replace(" ", "") for mark in self.settings.marks), self.identity))
+
+    @property
+    def label(self) -> str:
+        """What the run is called in what a user reads."""
+        return ", ".join((self.condition, *self.settings.marks))
 
     @property
     def coordinates(self) -> dict[str, Any]:
-        """Where the run stands in a study; a size that its network or rule has not is NaN."""
-        rules = self.settings.rules
-        ranks = {rank for rule in rules.values() if isinstance(rank := rule.options.get("rank"), int | float)}
-        return {
-            "condition": self.condition,
-            "rule": "+".join(dict.fromkeys(called(rule.name) for rule in rules.values())) or "bp",
-            "rank": float(next(iter(ranks))) if len(ranks) == 1 else float("nan"),
-            "network": self.settings.network.name,
-            **{size: self.settings.network.place(size) for size in ("bottleneck", "depth", "width")},
-            "classes": float(self.settings.data.classes or "nan"),
-            "seed": self.settings.seed,
-        }
+        """Where the run stands in a study."""
+        return {"condition": self.condition, **self.settings.coordinates}
 
 
 def select(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
@@ -67,6 +65,8 @@ def select(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
             raise InputError(f"--only '{text}' is not of the form axis=value, as in --only seed=0")
         present = {_stand(run, key) for run in runs}
         if present <= {None} and key != "condition":
+            if told := {run.settings.elsewhere[key] for run in runs if key in run.settings.elsewhere}:
+                raise InputError(f"--only '{text}': {told.pop()}")
             known = sorted({k for run in runs for k in (*run.coordinates, *run.axes)})
             raise InputError(f"--only '{text}': '{key}' is no axis; known are {', '.join(known)}{nearest(key, known)}")
         # A label holds commas, so that a condition is one value.

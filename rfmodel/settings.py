@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serial
 
 from rfmodel.errors import nearest
 from rfmodel.network_settings import Count, Fraction, NetworkSettings, Positive, RetinaVVSSettings, Table
-from rfmodel.rule_files import RuleFile, names_file
+from rfmodel.rule_files import RuleFile, called, names_file
 
 OPTIMISER_OPTIONS = {  # those of torch.optim that change the numbers
     "rmsprop": ("alpha", "eps", "momentum", "centered"),
@@ -223,6 +223,7 @@ class Settings(Table):
     """Every choice of one run."""
 
     later: ClassVar[tuple[str, ...]] = ("analyses",)
+    elsewhere: ClassVar[dict[str, str]] = {}  # axes of other models, and what would do in their place
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataSettings = DataSettings()
     network: NetworkSettings = RetinaVVSSettings()
@@ -268,3 +269,25 @@ class Settings(Table):
         at = tuple(sorted({epoch for epoch in self.fields.at if epoch < self.train.epochs}))
         object.__setattr__(self, "fields", self.fields.model_copy(update={"at": at}))
         return self
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What tells the runs of one condition apart."""
+        return (f"seed {self.seed}",)
+
+    def unseeded(self) -> Settings:
+        """Return what all runs of the condition share, as the settings of its seed 0."""
+        return self.model_copy(update={"seed": 0})
+
+    @property
+    def coordinates(self) -> dict[str, Any]:
+        """Where the run stands in a study; a size that its network or rule has not is NaN."""
+        ranks = {rank for rule in self.rules.values() if isinstance(rank := rule.options.get("rank"), int | float)}
+        return {
+            "rule": "+".join(dict.fromkeys(called(rule.name) for rule in self.rules.values())) or "bp",
+            "rank": float(next(iter(ranks))) if len(ranks) == 1 else float("nan"),
+            "network": self.network.name,
+            **{size: self.network.place(size) for size in ("bottleneck", "depth", "width")},
+            "classes": float(self.data.classes or "nan"),
+            "seed": self.seed,
+        }

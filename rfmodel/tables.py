@@ -12,6 +12,7 @@ from rich.text import Text
 from rfmodel import protocols
 from rfmodel.errors import InputError
 from rfmodel.progress import plain_console
+from rfmodel.runs import Run
 from rfmodel.terminal import plain
 
 
@@ -35,6 +36,9 @@ def show_protocols() -> None:
 def show_protocol(name: str) -> None:
     """Print a protocol's conditions and what differs between them."""
     read = protocols.load(name)
+    if read.theory:
+        columns, told = ("condition", "settings"), [(run.condition, _settings_of(run)) for run in read.runs]
+        return _show_described(read, columns, told)
     rows: dict[str, list] = {}
     for run in read.runs:
         rules = {site: rule.model_dump() for site, rule in run.settings.rules.items()}
@@ -44,14 +48,21 @@ def show_protocol(name: str) -> None:
         classes = [f"{settings.data.classes} classes"] if settings.data.classes else []
         row = rows.setdefault(run.condition, [", ".join(told + classes), json.dumps(rules) if rules else "bp", 0])
         row[-1] += 1
+    columns = ("condition", "network", "rules", "runs")
+    _show_described(read, columns, [(condition, *row) for condition, row in rows.items()])
+
+
+def _show_described(read: protocols.Protocol, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     plain_console().print(f"{read.title}\n{read.description}\nSource: {read.source}")
     if read.presets:
         plain_console().print(f"Presets: {', '.join(read.presets)} (--preset, the first by default)")
-    show_table(
-        f"{read.name}: {len(read.runs)} runs",
-        ("condition", "network", "rules", "runs"),
-        [(condition, *row) for condition, row in rows.items()],
-    )
+    show_table(f"{read.name}: {len(read.runs)} runs", columns, rows)
+
+
+def _settings_of(run: Run) -> str:
+    """Return what a condition of a solvable model sets otherwise than its defaults."""
+    told = run.settings.model_dump(mode="json", exclude_defaults=True, exclude={"theory"})
+    return json.dumps(told)
 
 
 def show_costs(read: protocols.Protocol, folder: Path | None, layers: bool) -> None:
@@ -67,6 +78,11 @@ def show_costs(read: protocols.Protocol, folder: Path | None, layers: bool) -> N
     """
     from rfmodel import costs, datasets, spending
 
+    if read.theory:
+        raise InputError(
+            f"{read.name}.toml is of a solvable model: nothing is trained, and there is no training step to count; "
+            f"`rfmodel run {read.name}` tells the time that each condition takes"
+        )
     found = []
     for run in {run.condition: run for run in reversed(read.runs)}.values():
         shape, classes = datasets.shape_of(run.settings.data.model_dump(), folder)

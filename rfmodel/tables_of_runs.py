@@ -96,8 +96,12 @@ def _away(folder: Path, names: list[str]) -> dict[str, str]:
 
 
 def show_run(path: Path) -> None:
-    """Print one finished run's settings and history."""
-    dataset = store.load_run(_there(path))
+    """Print one finished run's settings and history, or one condition of a solvable model."""
+    if "model" in store.load(_there(path)).attrs:
+        from rfmodel.tables_of_theory import show_condition
+
+        return show_condition(path)
+    dataset = store.load_run(path)
     attrs = dataset.attrs
     console = plain_console()
     console.print(f"{attrs['condition']}, seed {attrs['seed']}: {attrs['state']}")

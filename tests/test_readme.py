@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from studies import TINY
 
 from rfmodel import protocols, settings, study
@@ -24,6 +25,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     path.write_text(TINY)
     study.run_study(protocols.load(path, ["train.epochs=0"], ["seed=0"]), tmp_path / "runs" / "quickstart")
     monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)  # as in a fresh process: networks are drawn, whatever tests ran before
     space = {}
     try:
         for block in blocks("python"):

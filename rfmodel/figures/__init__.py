@@ -24,10 +24,14 @@ from rfmodel.figures.fit_gallery import fit_figure, fit_gallery
 from rfmodel.figures.galleries import field_gallery, gallery_figure
 from rfmodel.figures.groups import Line, baseline, level_conditions, lines, narrow_controls, settings_of
 from rfmodel.figures.learning import feedback_alignment, history, learning_curves
+from rfmodel.figures.linear_dynamics import overlap_by_mode, overlap_by_rank, recovery_time
+from rfmodel.figures.matrix_factorisation import angle_panels, error_by_width, principal_angles, separation, worst_case
 from rfmodel.figures.numbers import OVERALL, Row, estimate_names, numbers, numbers_csv, overall
+from rfmodel.figures.overlaps_over_time import mode_overlaps, overlap_panels
 from rfmodel.figures.plane import nxny_plane, nxny_planes
 from rfmodel.figures.plate import Plate
 from rfmodel.figures.plates import plates
+from rfmodel.figures.published_dynamics import Shown, learning_dynamics, published_panels
 from rfmodel.figures.responses import area_summation, response_curves, tuning_curves
 from rfmodel.figures.selection import (
     KINDS,
@@ -47,6 +51,13 @@ from rfmodel.figures.simplex import power_simplex, power_simplexes, simplex_plac
 from rfmodel.figures.stages import has_trajectory, stage_epochs, stages
 from rfmodel.figures.strips import fields_over_epochs, film, strip_figure
 from rfmodel.figures.theme import condition_colours, new_axes, new_figure, panel, png, theme
+from rfmodel.figures.theory_agreement import difference_by_step, simulation_agreement
+from rfmodel.figures.theory_lines import matrices, rule_name, theory_lines
+from rfmodel.figures.theory_numbers import TheoryRow, theory_headings, theory_numbers, theory_numbers_csv
+from rfmodel.figures.theory_over_time import alignment_over_time, capture_over_time, error_over_time, residual_over_time
+from rfmodel.figures.theory_plates import theory_model, theory_plates
+from rfmodel.figures.theory_selection import manners as theory_manners
+from rfmodel.figures.theory_selection import of_condition, tidied_theory
 from rfmodel.figures.trajectories import metric_over_epochs, over_epochs
 from rfmodel.figures.tuning import orientation_tuning, polar_tuning
 
@@ -60,14 +71,19 @@ __all__ = [
     "PARTS",
     "Plate",
     "Row",
+    "Shown",
+    "TheoryRow",
     "accuracy_and_dead",
     "accuracy_bars",
     "accuracy_by_rank",
     "accuracy_curves",
     "agreement_matrix",
+    "alignment_over_time",
+    "angle_panels",
     "animate_fields",
     "area_summation",
     "baseline",
+    "capture_over_time",
     "class_composition",
     "class_fraction",
     "classes",
@@ -77,7 +93,10 @@ __all__ = [
     "cost_by_part",
     "costed",
     "diagnosed",
+    "difference_by_step",
     "discrimination_map",
+    "error_by_width",
+    "error_over_time",
     "estimate_names",
     "feedback_alignment",
     "feedback_by_step",
@@ -96,12 +115,15 @@ __all__ = [
     "last_values",
     "layers",
     "learning_curves",
+    "learning_dynamics",
     "level_conditions",
     "lines",
+    "matrices",
     "metric_against",
     "metric_by_axis",
     "metric_distribution",
     "metric_over_epochs",
+    "mode_overlaps",
     "narrow_controls",
     "new_axes",
     "new_figure",
@@ -109,9 +131,13 @@ __all__ = [
     "numbers_csv",
     "nxny_plane",
     "nxny_planes",
+    "of_condition",
     "orientation_tuning",
     "over_epochs",
     "overall",
+    "overlap_by_mode",
+    "overlap_by_rank",
+    "overlap_panels",
     "p0_and_shares",
     "panel",
     "per_run",
@@ -122,21 +148,37 @@ __all__ = [
     "power_composition",
     "power_simplex",
     "power_simplexes",
+    "principal_angles",
+    "published_panels",
     "readout",
+    "recovery_time",
     "relative_flops",
     "require_finished",
+    "residual_over_time",
     "response_curves",
+    "rule_name",
     "seeds",
+    "separation",
     "settings_of",
     "simplex_places",
+    "simulation_agreement",
     "stage_epochs",
     "stages",
     "step_flops",
     "strip_figure",
     "test_accuracy",
     "theme",
+    "theory_headings",
+    "theory_lines",
+    "theory_manners",
+    "theory_model",
+    "theory_numbers",
+    "theory_numbers_csv",
+    "theory_plates",
     "tidied",
+    "tidied_theory",
     "to_fraction",
     "tuning_curves",
     "values_by_axis",
+    "worst_case",
 ]

@@ -71,6 +71,21 @@ def over_runs(values: np.ndarray) -> Estimate:
     return mean, mean - half, mean + half
 
 
+def median_over_runs(values: np.ndarray) -> Estimate:
+    """Return the median of one value a run and its 95 % interval between two of the values, whatever their law.
+
+    It serves what need not have a mean, such as ratios. Fewer than six runs have no interval, and it is NaN.
+
+    Notes
+    -----
+    Binomial order statistics: Conover (1999), Practical nonparametric statistics, section 3.2.
+    """
+    if not values.size:
+        return NOTHING
+    interval = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    return float(np.median(values)), float(interval.low), float(interval.high)
+
+
 def null_band(values: np.ndarray) -> tuple[float, float] | None:
     """Return the central 95 % of the units of the untrained networks, or None where there are none."""
     return None if not values.size else tuple(np.quantile(values, [0.025, 0.975]).tolist())

@@ -15,6 +15,7 @@ from rfmodel.errors import InputError
 from rfmodel.store import required
 from rfmodel.store.checksums import CHECKSUM, digest, of_content
 from rfmodel.store.images import sealed
+from rfmodel.store.kinds import refuse_theory
 from rfmodel.store.netcdf import Content, read, unreadable
 from rfmodel.store.wording import one_line
 from rfmodel.store.writing import write_aside
@@ -146,10 +147,11 @@ def run_files(folder: str | os.PathLike[str]) -> list[Path]:
     Raises
     ------
     InputError
-        If there is none.
+        If there is none; of a solvable model, says what would do.
     """
     paths = sorted(p for p in (Path(folder) / "runs").glob("*.nc") if not p.name.startswith("."))
     if not paths:
+        refuse_theory(folder)
         raise InputError(
             f"no finished run in '{folder}' (looked for runs/*.nc there); "
             f"make some with `rfmodel run PROTOCOL --out {folder}`"

@@ -95,7 +95,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Remove what dead writers left half written in a study's folder, its `runs` and its `rules`.
+    """Remove what dead writers left half written in a study's folder, its `runs`, `rules` and `theory`.
 
     Never a living writer's: one of this machine is asked for. What another machine wrote is left until it is a day
     older than a file made now on the same disk, by the clock that stamps both. What cannot be removed stays.
@@ -111,7 +111,7 @@ def sweep(folder: Path) -> list[Path]:
         What was removed.
     """
     removed = []
-    for place in (folder, folder / "runs", folder / "rules"):
+    for place in (folder, folder / "runs", folder / "rules", folder / "theory"):
         parts = [(path, ASIDE.fullmatch(path.name)) for path in _parts(place)]
         alive = {path: _writer(found).lives() if found else None for path, found in parts}
         old = {path for path in alive if alive[path] is False} | _day_old([p for p in alive if alive[p] is None])

@@ -18,8 +18,11 @@ from rfmodel import cli
 HUNG = 300  # seconds after which an example counts as one that never ends
 
 
+SOLVING = "rfmodel.theory_study.solve"  # where a condition of a solvable model would be computed
+
+
 class Trained(BaseException):
-    """Raised where a training would begin; no `except Exception` stops it."""
+    """Raised where a training would begin, or a condition be solved; no `except Exception` stops it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def call(*words: object, beginning: str = "rfmodel.training.train") -> Ended:
         mock.patch.object(typer.main, "get_command", _made),
         mock.patch.object(sys, "argv", ["rfmodel", *map(str, words)]),
         mock.patch(beginning, side_effect=Trained),
+        mock.patch(SOLVING, side_effect=Trained),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         _bounded(),

@@ -1,0 +1,85 @@
+"""`rfmodel run` of a solvable model's protocol: its conditions one after the other, on the processor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from rfmodel.errors import InputError
+from rfmodel.terminal import plain
+
+if TYPE_CHECKING:
+    from rfmodel.protocols import Protocol
+    from rfmodel.theory_study import Solved
+
+INTERRUPTED = 130  # exit code
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # read by the libraries as they are loaded
+HARMLESS = {"device": ("auto", "cpu"), "workers": (1,), "dask": ("",), "wait": (True,), "allow_code": (False,)}
+IDLE = {
+    "data": "it reads no data",
+    "device": "it is computed on the processor",
+    "workers": "its conditions are computed one after the other",
+    "dask": "its conditions are computed here",
+    "checkpoint": "a condition takes seconds, and is kept when it is done",
+    "retry": "a condition that failed is computed again anyhow",
+    "wait": "it waits for no other process",
+    "lease": "it claims nothing",
+    "allow_code": "it names no files",
+}
+
+
+def refuse_idle(context: typer.Context, protocol: Protocol) -> None:
+    """Refuse options that have no meaning for a protocol that trains nothing.
+
+    Raises
+    ------
+    InputError
+        Of the first that was given.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise InputError(f"{protocol.name} is of a solvable model, whose conditions need no torchrun; start it without")
+    for name, why in IDLE.items():
+        source = context.get_parameter_source(name)
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and context.params[name] not in HARMLESS.get(name, ()):
+            told = name.replace("_", "-") if context.params[name] is not False else f"no-{name}"
+            raise InputError(f"--{told}: {protocol.name} is of a solvable model, and {why}; leave it out")
+
+
+def run_protocol(protocol: Protocol, folder: Path, threads: int | None) -> None:
+    """Compute what is missing of a protocol, show it, and say what to do next.
+
+    By one thread unless more are asked for: the products of each seed are too small to be shared.
+    """
+    from rfmodel.progress import TheoryProgress
+
+    _set_threads(threads or 1)
+    with TheoryProgress(protocol, folder) as shown:
+        try:
+            from rfmodel.theory_study import run_theory
+
+            found = run_theory(protocol, folder, started=shown.started, progress=shown.progress, ended=shown.ended)
+        except KeyboardInterrupt:
+            typer.echo(
+                "interrupted; finished conditions are kept, and the same command goes on with the rest", err=True
+            )
+            raise typer.Exit(INTERRUPTED) from None
+    _summary(found, folder)
+
+
+def _set_threads(threads: int) -> None:
+    """Set the threads of numpy's library, which must not be loaded yet, and of torch."""
+    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def _summary(found: list[Solved], folder: Path) -> None:
+    kept = sum(solved.kept for solved in found)
+    took = sum(solved.seconds for solved in found if not solved.kept)
+    told = f"{len(found) - kept} run, {kept} kept from before, {took:.0f} s; results in {folder}"
+    typer.echo(plain(f"{told}. Next: rfmodel report {folder}"))

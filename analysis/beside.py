@@ -70,19 +70,28 @@ def run(name: str, networks: tuple[str, ...], draw: Callable[[list[Given]], Figu
         sys.exit(2)
     store.write_aside(asked.out / f"{asked.name}.png", lambda path: path.write_bytes(picture))
     written = asked.out / f"{asked.name}.md"
-    before = written.read_text(encoding="utf-8") if written.is_file() else ""
-    reading = before[before.index(READING) :] if READING in before else ""  # what a person wrote stays
-    text = page(asked.name, given, asked.command) + reading
+    text = page(asked.name, given, asked.command) + kept_reading(written)
     store.write_aside(written, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def page(name: str, given: list[Given], command: str) -> str:
     """Return the Markdown page of a figure: how each study was made, and its numbers beside the published ones."""
-    drawn = shlex.join(["python", f"analysis/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    parts = [f"# {name}", "", *(f"    {line}" for line in (command, drawn) if line), "", f"![{name}]({name}.png)"]
+    parts = [*heading(name, command), "", f"![{name}]({name}.png)"]
     for one in given:
         parts += ["", f"## {one.title}", "", provenance(one), "", *table(one)]
     return "\n".join(parts) + "\n"
+
+
+def heading(name: str, command: str) -> list[str]:
+    """Return the lines that begin a page: its name, what the studies were run by, and the script's own command."""
+    drawn = shlex.join(["python", f"analysis/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return [f"# {name}", "", *(f"    {line}" for line in (command, drawn) if line)]
+
+
+def kept_reading(written: Path) -> str:
+    """Return what a person wrote below a page that is there."""
+    before = written.read_text(encoding="utf-8") if written.is_file() else ""
+    return before[before.index(READING) :] if READING in before else ""
 
 
 def provenance(given: Given) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from beside import kept_reading
 
 from rfmodel import figures, fits, symmetry
 from rfmodel.provenance import commit
@@ -160,9 +161,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     text = page(areas, classified, compared, of_noise(1000), n, f"python analysis/discrimination.py --fields {n}")
     path = RESULTS / "discrimination.md"
-    reading = "\n## Reading\n"
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    path.write_text(text + (before[before.index(reading) :] if reading in before else ""), encoding="utf-8")
+    path.write_text(text + kept_reading(path), encoding="utf-8")
     figure, axes = figures.new_axes(4.6)
     figures.discrimination_map(areas, axes)
     (RESULTS / "discrimination.png").write_bytes(figures.png(figure))

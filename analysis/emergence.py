@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from beside import kept_reading
 
 from rfmodel import figures, store
 
 RESULTS = Path(__file__).parent / "results"
-READING = "\n## Reading\n"
 SHOWN = ("p0", "p1", "p2", "anisotropy", "bar_score", "bar_score_corrected")
 KINDS = ("centre-surround", "oriented", "mixed", "unstructured", "dead")
 
@@ -32,9 +32,7 @@ def main(folder: str, name: str, command: str) -> None:
         figures.metric_over_epochs(study, axes, metric, layer)
         (RESULTS / f"{name}_{metric}.png").write_bytes(figures.png(figure))
     path = RESULTS / f"{name}.md"
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    reading = before[before.index(READING) :] if READING in before else ""  # what a person wrote stays
-    path.write_text(page(study, name, command) + reading, encoding="utf-8")
+    path.write_text(page(study, name, command) + kept_reading(path), encoding="utf-8")
 
 
 def page(study, name: str, command: str) -> str:

@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 
 import published_tables as tables
+from beside import kept_reading
 from published_studies import study_lines
 
 from rfmodel import store
 from rfmodel.errors import InputError
 from rfmodel.provenance import commit
 
-READING = "\n## Reading\n"
 SAID = (
     "Cells: ours / theirs / the difference, of a range how far ours lies outside. A * marks a difference that is"
     " larger than rounding (half of the last digit) and draws leave open (1.96 standard errors of the difference)."
@@ -117,8 +117,7 @@ def main() -> None:
         text = page(asked.studies, asked.draws, asked.networks, asked.samples, asked.units)
         asked.out.mkdir(parents=True, exist_ok=True)
         path = asked.out / "published_fields.md"
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        reading = before[before.index(READING) :] if READING in before else ""  # what a person wrote stays
+        reading = kept_reading(path)
         store.write_aside(path, lambda aside: aside.write_text(text + reading, encoding="utf-8"))
     except (InputError, OSError) as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")

@@ -9,10 +9,11 @@ import json
 import sys
 from pathlib import Path
 
+from beside import kept_reading
+
 from rfmodel import figures, store
 
 RESULTS = Path(__file__).parent / "results"
-READING = "\n## Reading\n"
 SHOWN = ("p0", "p1", "p2", "p_rest", "anisotropy", "osi", "gosi", "centre_surround_fraction", "oriented_fraction")
 
 
@@ -27,9 +28,7 @@ def main(folder: str, name: str, command: str) -> None:
     rows = figures.numbers(study)
     (RESULTS / f"{name}.csv").write_text(figures.numbers_csv(rows), encoding="utf-8")
     path = RESULTS / f"{name}.md"
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
-    reading = before[before.index(READING) :] if READING in before else ""  # what a person wrote stays
-    path.write_text(page(study, rows, name, command) + reading, encoding="utf-8")
+    path.write_text(page(study, rows, name, command) + kept_reading(path), encoding="utf-8")
 
 
 def page(study, rows, name: str, command: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import theory_measures
 import xarray as xr
-from beside import READING
+from beside import heading, kept_reading
 
 from rfmodel import figures, open_theory, store
 from rfmodel.errors import InputError
@@ -23,7 +22,7 @@ from rfmodel.errors import InputError
 NAME = "theory"
 SHOWN = {  # of the plates of a report, by name
     "linear_dynamics": ("dynamics", "by-mode", "by-rank", "residual", "recovery", "agreement"),
-    "matrix_factorisation": ("by-width-1", "separation", "worst-1", "alignment", "angles"),
+    "matrix_factorisation": ("by-width", "separation", "worst", "alignment", "angles"),
 }
 MEASURES = {
     "How far simulation and flow are apart": (
@@ -36,8 +35,8 @@ MEASURES = {
         theory_measures.argued,
     ),
     "Where Oja's rule on the residual keeps what it has learnt": (
-        "Seeds whose top three modes are all above .9 after 60 tau under eq. 16, by the gap between the third and "
-        "fourth singular value and the rate of P's learning against the weights'; n, k, m = 24, 16, 16, twelve modes.",
+        "Seeds whose top r modes are all above .9 after 60 tau under eq. 16, by the spectrum (its gap: s_{r+1} / s_r) "
+        "and the rate of P's learning against the weights'; n, k, m = 24, 16, 16, orthonormal Q and P at first.",
         theory_measures.pursued,
     ),
 }
@@ -57,7 +56,7 @@ def main() -> None:
     except (InputError, OSError) as error:
         sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
         sys.exit(2)
-    parts = [f"# {NAME}", "", *(f"    {line}" for line in (asked.command, shlex.join(["python", *sys.argv])) if line)]
+    parts = heading(NAME, asked.command)
     for study in studies:
         parts += ["", *section(study, asked.out)]
     for title, (said, rows) in MEASURES.items() if asked.seeds else ():
@@ -65,8 +64,7 @@ def main() -> None:
     if asked.seeds:
         parts += ["", "## What it gains to follow all seeds at once", "", *table(theory_measures.batched())]
     written = asked.out / f"{NAME}.md"
-    before = written.read_text(encoding="utf-8") if written.is_file() else ""
-    text = "\n".join(parts) + "\n" + (before[before.index(READING) :] if READING in before else "")
+    text = "\n".join(parts) + "\n" + kept_reading(written)
     store.write_aside(written, lambda path: path.write_text(text, encoding="utf-8"))
 
 
@@ -83,7 +81,7 @@ def section(study: xr.Dataset, folder: Path) -> list[str]:
     model = figures.theory_model(study)
     lines = [f"## {model}", "", provenance(study), "", *numbers(study)]
     for plate in figures.theory_plates(study):
-        if plate.name in SHOWN[model]:
+        if plate.name in SHOWN[model] or plate.name.removesuffix("-1") in SHOWN[model]:
             name, picture = f"{NAME}_{plate.name}.png", figures.png(plate.figure)
             store.write_aside(folder / name, lambda path, picture=picture: path.write_bytes(picture))
             lines += ["", f"![{plate.title}]({name})", "", f"{plate.title}. {plate.caption}"]

@@ -31,8 +31,9 @@ RULES = {
 STEPS = (0.02, 0.01, 0.005)
 SMALL = {"inputs": 24, "hidden": 16, "outputs": 16}
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-GAPS = (1.0, 0.8, 0.6, 0.4, 0.2)
 TOP, REST = np.linspace(2.0, 1.6, 3), np.linspace(1.0, 0.5, 9)
+SPECTRA = {f"3 + 9 modes, gap {gap:g}": ((*TOP, *(TOP[-1] * gap * REST)), 3) for gap in (1.0, 0.8, 0.6, 0.4, 0.2)}
+SPECTRA |= {"16 modes, evenly spaced": (tuple(np.linspace(2.0, 0.5, 16)), 8)}
 
 
 def halved(seeds: int) -> Iterator[Row]:
@@ -72,30 +73,29 @@ def argued(seeds: int) -> Iterator[Row]:
 
 
 def pursued(seeds: int, duration: float = 60.0) -> Iterator[Row]:
-    """Yield, by the spectrum's gap and Oja's rate, how many seeds keep the top modes under eq. 16."""
-    for gap in GAPS:
-        values = (*TOP, *(TOP[-1] * gap * REST))
+    """Yield, by the spectrum and Oja's rate, how many seeds keep the top modes under eq. 16."""
+    for name, (values, rank) in SPECTRA.items():
         spectrum = {"law": "given", "modes": len(values), "values": values}
-        row: Row = {"gap": gap, "critical rate": float(critical_rate_of(np.array(values), len(TOP)))}
+        row: Row = {"spectrum": name, "r": rank, "critical rate": float(critical_rate_of(np.array(values), rank))}
         for rate in RATES:
             settings = LinearDynamicsSettings.model_validate(
                 {
                     "seeds": seeds,
                     "task": SMALL | {"spectrum": spectrum},
-                    "feedback": {"name": "oja", "drive": "residual", "rank": len(TOP), "rate": rate},
+                    "feedback": {"name": "oja", "drive": "residual", "rank": rank, "rate": rate},
                     "initial": {"feedback": "orthonormal"},
                 }
             )
-            row[f"rate {rate:g}"] = int((_smallest_of_top(settings, duration) > 0.9).sum())
+            row[f"rate {rate:g}"] = int((_smallest_of_top(settings, rank, duration) > 0.9).sum())
         yield row
 
 
-def _smallest_of_top(settings: LinearDynamicsSettings, duration: float) -> np.ndarray:
+def _smallest_of_top(settings: LinearDynamicsSettings, rank: int, duration: float) -> np.ndarray:
     """Return each seed's smallest overlap of the modes that the feedback has room for, at the end of the flow."""
     task = draw_task(settings.task, settings.seeds)
     flow, state = equations.flow_of(settings.feedback, task, rotated(draw_weights(settings, task), task))
     W1, W2, _ = integrate(flow, state, np.array([0.0, duration]), lambda *_: {"none": np.zeros(0)}, 1e-6).last
-    return equations.overlap(task.S, W2, W1, len(TOP)).min(1)
+    return equations.overlap(task.S, W2, W1, rank).min(1)
 
 
 def batched(repeats: int = 5) -> Iterator[Row]:

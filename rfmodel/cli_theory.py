@@ -1,4 +1,4 @@
-"""`rfmodel run` of a solvable model's protocol: its conditions one after the other, on the processor."""
+"""`rfmodel run` of a solvable model's protocol: its conditions side by side, a processor each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HARMLESS = {"device": ("auto", "cpu"), "workers": (1,), "dask": ("",), "wait": (
 IDLE = {
     "data": "it reads no data",
     "device": "it is computed on the processor",
-    "workers": "its conditions are computed one after the other",
+    "workers": "its conditions are computed by threads",
     "dask": "its conditions are computed here",
     "checkpoint": "a condition takes seconds, and is kept when it is done",
     "retry": "a condition that failed is computed again anyhow",
@@ -53,16 +53,23 @@ def refuse_idle(context: typer.Context, protocol: Protocol) -> None:
 def run_protocol(protocol: Protocol, folder: Path, threads: int | None) -> None:
     """Compute what is missing of a protocol, show it, and say what to do next.
 
-    By one thread unless more are asked for: the products of each seed are too small to be shared.
+    As many conditions at once as threads are asked for, or as there are processors, and each by one.
     """
     from rfmodel.progress import TheoryProgress
 
-    _set_threads(threads or 1)
+    _single_threaded()
     with TheoryProgress(protocol, folder) as shown:
         try:
             from rfmodel.theory_study import run_theory
 
-            found = run_theory(protocol, folder, started=shown.started, progress=shown.progress, ended=shown.ended)
+            found = run_theory(
+                protocol,
+                folder,
+                threads=threads or _processors(),
+                started=shown.started,
+                progress=shown.progress,
+                ended=shown.ended,
+            )
         except KeyboardInterrupt:
             typer.echo(
                 "interrupted; finished conditions are kept, and the same command goes on with the rest", err=True
@@ -71,15 +78,19 @@ def run_protocol(protocol: Protocol, folder: Path, threads: int | None) -> None:
     _summary(found, folder)
 
 
-def _set_threads(threads: int) -> None:
-    """Set the threads of numpy's library, which must not be loaded yet, and of torch."""
-    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+def _single_threaded() -> None:
+    """Leave numpy's library, which must not be loaded yet, and torch one thread: products are too small for more."""
+    os.environ.update(dict.fromkeys(POOLS, "1"))
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
+        sys.modules["torch"].set_num_threads(1)
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _summary(found: list[Solved], folder: Path) -> None:
     kept = sum(solved.kept for solved in found)
-    took = sum(solved.seconds for solved in found if not solved.kept)
-    told = f"{len(found) - kept} run, {kept} kept from before, {took:.0f} s; results in {folder}"
+    told = f"{len(found) - kept} run, {kept} kept from before; results in {folder}"
     typer.echo(plain(f"{told}. Next: rfmodel report {folder}"))

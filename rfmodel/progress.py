@@ -195,6 +195,7 @@ class TheoryProgress:
             disable=not self.console.is_terminal,
         )
         self.total, self.done = len(protocol.runs), 0
+        self.shares: dict[str, float] = {}  # of the conditions under way
         self.console.print(f"{protocol.title}\n{self.total} conditions -> {folder}")
         self.task = self.bars.add_task("conditions", total=self.total, state="")
 
@@ -211,14 +212,16 @@ class TheoryProgress:
 
     def progress(self, run: Run, share: float) -> None:
         """Show what share of a condition is done."""
-        self.bars.update(self.task, completed=self.done + share)
+        self.shares[run.name] = share
+        self.bars.update(self.task, completed=self.done + sum(list(self.shares.values())))
 
     def ended(self, solved: Solved) -> None:
         """Show what a condition came to."""
         from rfmodel.theory_study import came_out
 
         self.done += 1
-        self.bars.update(self.task, completed=self.done)
+        self.shares.pop(solved.run.name, None)
+        self.bars.update(self.task, completed=self.done + sum(list(self.shares.values())))
         took = "kept from before" if solved.kept else f"{solved.seconds:.1f} s"
         self.console.print(f"[{self.done}/{self.total}] {solved.run.label}: {came_out(solved.result)}, {took}")
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import xarray as xr
@@ -52,22 +55,27 @@ def run_theory(
     protocol: Protocol,
     folder: Path,
     *,
+    threads: int = 1,
     started: Callable[[Run], None] | None = None,
     progress: Callable[[Run, float], None] | None = None,
     ended: Callable[[Solved], None] | None = None,
 ) -> list[Solved]:
     """Compute what is missing of a solvable model's protocol, and return every condition's results.
 
-    Every condition is checked before the first is computed. One that fails all the same ends the study; those before
-    it are kept.
+    Every condition is checked before the first is computed. One that fails all the same ends the study; those that are
+    done are kept.
 
     Parameters
     ----------
     protocol : Protocol
     folder : Path
         Where the study is kept: `theory/NAME.nc` of each condition.
+    threads : int
+        Conditions that are computed at once; their results do not depend on it. The products of one are too small to be
+        shared, so numpy and torch do best with a thread each: OMP_NUM_THREADS=1.
     started, progress, ended : callables, optional
-        Told of each condition's begin, of the share of it that is done, and of its end.
+        Told of each condition's begin and of the share of it that is done, by the thread that computes it; and, in the
+        protocol's order, of its end.
 
     Returns
     -------
@@ -77,29 +85,69 @@ def run_theory(
     Raises
     ------
     InputError
-        If a condition cannot be, or does not stay finite; if a file of the study is damaged, or the folder holds
-        another kind of study or cannot be written.
+        If there are no threads; if a condition cannot be, or does not stay finite; if a file of the study is damaged,
+        or the folder holds another kind of study or cannot be written.
     """
+    if threads < 1:
+        raise InputError(f"--threads {threads} computes no condition; use 1 or more")
     validate(protocol)
     store.refuse_other(folder, protocol.theory)
     kept = {run.name: solved for run in protocol.runs if (solved := _finished(run, folder))}
     store.prepare(folder, protocol.text, theory=protocol.theory)
     store.write_plan(folder, [{"name": run.name, "condition": run.condition} for run in protocol.runs], store.THEORY)
     store.tidy(folder)
-    found = []
-    for run in protocol.runs:
-        solved = kept.get(run.name) or _finished(run, folder)  # another process may have been there meanwhile
-        if solved is None:
-            _tell(started, run)
-            solved = _solved(protocol, run, folder, progress)
-        found.append(solved)
-        _tell(ended, solved)
+    getattr(theory, protocol.theory)  # imported once, not by two threads at a time
+    found, stopping = [], Event()
+
+    def one(run: Run) -> Solved:
+        with _ending(stopping):
+            done = _finished(run, folder)  # another process may have been there meanwhile
+            if done is None and started is not None:
+                started(run)
+            return done or _solved(protocol, run, folder, _watched(run, progress, stopping))
+
+    with ThreadPoolExecutor(threads) as pool, _ending(stopping):
+        computed = {run.name: pool.submit(one, run) for run in protocol.runs if run.name not in kept}
+        for run in protocol.runs:
+            found.append(kept.get(run.name) or _result(computed, run))
+            if ended is not None:
+                ended(found[-1])
     return found
 
 
-def _tell(told: Callable | None, what: object) -> None:
-    if told is not None:
-        told(what)
+def _result(computed: dict[str, Future[Solved]], run: Run) -> Solved:
+    """Return what a condition came to; of one that was given up, raise what made it."""
+    try:
+        return computed[run.name].result()
+    except Stopped:
+        failed = (error for one in computed.values() if (error := one.exception()) is not None)
+        raise next(error for error in failed if not isinstance(error, Stopped)) from None
+
+
+class Stopped(Exception):
+    """A condition is given up, because another failed or the user interrupted."""
+
+
+@contextmanager
+def _ending(stopping: Event) -> Iterator[None]:
+    """Begin nothing once all is to end, and end all where something fails or the user interrupts."""
+    if stopping.is_set():
+        raise Stopped
+    try:
+        yield
+    except BaseException:
+        stopping.set()
+        raise
+
+
+def _watched(run: Run, progress: Callable[[Run, float], None] | None, stopping: Event) -> Callable[[float], None]:
+    def watched(share: float) -> None:
+        if stopping.is_set():
+            raise Stopped
+        if progress is not None:
+            progress(run, share)
+
+    return watched
 
 
 def _finished(run: Run, folder: Path) -> Solved | None:
@@ -107,10 +155,10 @@ def _finished(run: Run, folder: Path) -> Solved | None:
     return Solved(run, store.load_theory(path), kept=True) if path.is_file() else None
 
 
-def _solved(protocol: Protocol, run: Run, folder: Path, progress: Callable[[Run, float], None] | None) -> Solved:
+def _solved(protocol: Protocol, run: Run, folder: Path, progress: Callable[[float], None]) -> Solved:
     begun = time.perf_counter()
     try:
-        result = solve(run.settings, None if progress is None else lambda share: progress(run, share))
+        result = solve(run.settings, progress)
     except InputError as error:
         raise _in_condition(protocol, run, error) from None
     except (ArithmeticError, np.linalg.LinAlgError, MemoryError) as error:  # numpy's, of numbers without bound

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,14 @@ def test_commands_exist():
     known = {c.name or c.callback.__name__ for c in app.registered_commands} | {g.name for g in app.registered_groups}
     used = {line.split()[1] for line in "".join(blocks("sh")).splitlines() if line.startswith("rfmodel ")}
     assert used <= known
+
+
+def test_runs_of_protocols_that_come_along_can_be_run():
+    lines = [line for line in "".join(blocks("sh")).splitlines() if line.startswith("rfmodel run ")]
+    runs = [shlex.split(line, comments=True)[2:] for line in lines]
+    own = [words for words in runs if words[0] in protocols.names()]
+    assert own
+    for name, *words in own:
+        given = {key: [value for option, value in pairwise(words) if option == key] for key in ("--set", "--only")}
+        preset = next((value for option, value in pairwise(words) if option == "--preset"), None)
+        assert protocols.load(name, given["--set"], given["--only"], preset=preset).runs

@@ -256,7 +256,17 @@ IMPOSSIBLE = {
     "a rank of gradient descent": (
         LINEAR.replace('name = "gradient descent"', 'name = "gd"\nfeedback.rank = 2'),
         [],
-        "condition 'gd': feedback.rank = 2: 'gd' sends the error back by W2's transpose, which has no rank",
+        "condition 'gd': feedback.rank = 2: 'gd' has no use for it; leave it out, or set it where it has one",
+    ),
+    "a rate of feedback that does not learn": (
+        LINEAR,
+        ["feedback.rate=0.5"],
+        "condition 'gradient descent': feedback.rate = 0.5: 'gd' has no use for it; leave it out",
+    ),
+    "a drive of no rule of Oja's": (
+        LINEAR.replace('feedback.name = "fa"', 'feedback = { name = "normative", drive = "residual" }'),
+        [],
+        "condition 'FA, r = 2': feedback.drive = residual: 'normative' has no use for it",
     ),
     "modes above the sizes": (LINEAR, ["modes=7"], "spectrum of 7 modes: a matrix of 6 x 12 has 6 singular values"),
     "a law of the other model": (LINEAR, ["law=worst"], "spectrum 'worst' is no law of this model"),
@@ -291,6 +301,11 @@ IMPOSSIBLE = {
         "integration.manners: 'online' has no samples",
     ),
     "nothing to search": (FACTOR, ["law=worst", "modes=2"], "the worst spectrum of 2 modes for width 2: .*modes = 3"),
+    "a search beyond memory": (
+        FACTOR,
+        ["law=worst", "modes=400", "rows=400", "columns=400"],
+        "the worst spectrum of 400 modes: its search holds 512 matrices, .* use modes = 362 or fewer",
+    ),
     "a step beyond the points": (FACTOR, ["step=3.0"], "integration.step = 3 is longer than the 2 tau between two"),
 }  # fmt: skip
 

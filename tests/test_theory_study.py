@@ -8,6 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,8 +174,10 @@ def test_one_is_told_of_every_begin_share_and_end(faked, linear, tmp_path):
     theory_study.run_theory(linear, tmp_path / "out", started=lambda run: heard.append(("begun", run.condition)),
                             progress=lambda run, share: heard.append((share, run.condition)),
                             ended=lambda solved: heard.append(("ended", solved.run.condition)))  # fmt: skip
-    assert heard[:3] == [(what, "gradient descent") for what in ("begun", 0.5, "ended")]
-    assert len(heard) == 12
+    labels = [run.condition for run in linear.runs]
+    for label in labels:
+        assert [what for what, name in heard if name == label] == ["begun", 0.5, "ended"]
+    assert [name for what, name in heard if what == "ended"] == labels
     theory_study.run_theory(linear, tmp_path / "out", started=lambda run: pytest.fail("begun again"))
 
 
@@ -241,16 +246,25 @@ def spoilt(dataset, what):
         return dataset.drop_vars("manner")
     if what == "error":
         return dataset.drop_vars("error")
+    if what == "recovered":
+        return dataset.drop_vars("recovered")
+    if what == "difference":
+        return dataset.assign(difference=np.nan * dataset["difference"])
     if what == "words":
         return dataset.assign(word=("seed", ["a", "b"]))
     if what == "run":
         return dataset.rename(seed="run").assign(error=dataset["error"])
-    return dataset.assign_attrs({what: {"settings": "3", "model": "magic", "seconds": "long", "name": "../../x"}[what]})
+    return dataset.assign_attrs(
+        {what: {"settings": "3", "model": "magic", "seconds": "long", "name": "../../x", "rank": -3.0}[what]}
+    )
 
 
 WRONG = {
     "manner": "does not say by which manners",
     "error": "it holds no 'error' by manner, seed, point",
+    "recovered": "it holds no 'recovered' by seed",
+    "difference": "'difference' holds what is no finite number",
+    "rank": "rank -3.0 is below 1",
     "words": "'word' is nothing that a condition holds",
     "settings": "attribute 'settings' is no JSON object",
     "model": "'magic' is no solvable model",
@@ -279,10 +293,11 @@ def test_a_file_bears_the_name_of_its_condition(faked, linear, tmp_path):
 
 def test_conditions_that_fit_no_study_together_are_refused(faked, linear, tmp_path):
     theory_study.run_theory(linear, tmp_path)
-    path = store.theory_path(tmp_path, linear.runs[2].name)
-    one = store.load_theory(path)
-    store.save(one.assign(difference=one["difference"].transpose()), path)
-    with pytest.raises(InputError, match="do not fit together .*'difference' is by seed, manner in one of them"):
+    for run, dim in zip(linear.runs[1:], ("seed", "point"), strict=False):
+        path = store.theory_path(tmp_path, run.name)
+        one = store.load_theory(path)
+        store.save(one.assign(drift=(dim, np.zeros(one.sizes[dim]))), path)
+    with pytest.raises(InputError, match="do not fit together .*'drift' is by point in one of them"):
         open_theory(tmp_path)
 
 
@@ -394,7 +409,7 @@ def test_the_command_line_runs_lists_shows_and_goes_on(faked, rfmodel, linear, t
     code, told, _ = rfmodel("run", path, "--out", out, "--only", "rank=2")
     assert code == 0
     assert re.search(r"\[1/1\] FA, r = 2: 0 to 1 of 3 modes recovered, difference 0.25, 0\.\d s", told)
-    assert f"1 run, 0 kept from before, 0 s; results in {out}. Next: rfmodel report {out}" in told
+    assert f"1 run, 0 kept from before; results in {out}. Next: rfmodel report {out}" in told
     code, told, _ = rfmodel("run", path, "--out", out)
     assert code == 0 and "FA, r = 2: 0 to 1 of 3 modes recovered, difference 0.25, kept from before" in told
     assert "3 run, 1 kept from before" in told
@@ -420,7 +435,7 @@ def test_the_command_line_validates_and_shows_protocols(rfmodel, linear, tmp_pat
     ("words", "message"),
     [
         (("--device", "cuda"), "--device: small is of a solvable model, and it is computed on the processor; leave it"),
-        (("--workers", "2"), "--workers: small is of a solvable model, and its conditions are computed one after"),
+        (("--workers", "2"), "--workers: small is of a solvable model, and its conditions are computed by threads"),
         (("--dask", "tcp://x:1"), "--dask: small .* are computed here; leave it out"),
         (("--checkpoint", "5m"), "--checkpoint: .* takes seconds, and is kept when it is done"),
         (("--retry", "failed"), "--retry: .* is computed again anyhow"),
@@ -488,22 +503,63 @@ def test_an_interrupt_keeps_what_is_finished(monkeypatch, rfmodel, linear, tmp_p
         return fake(settings)
 
     monkeypatch.setattr(theory_study, "solve", interrupted)
-    code, _, told = rfmodel("run", tmp_path / "small.toml", "--out", tmp_path / "out")
+    # By one thread: of two the other may be done with the last condition before it hears of it.
+    code, _, told = rfmodel("run", tmp_path / "small.toml", "--out", tmp_path / "out", "--threads", "1")
     assert code == 130
     assert "interrupted; finished conditions are kept, and the same command goes on with the rest" in told
     assert open_theory(tmp_path / "out").sizes["run"] == 2
 
 
-def test_threads_are_set_before_the_libraries_that_take_them_are_loaded(tmp_path):
+def test_libraries_are_told_to_take_one_thread_before_they_are_loaded(tmp_path):
     (tmp_path / "small.toml").write_text(LINEAR)
     program = (
-        "import os, sys\nfrom rfmodel import cli, cli_theory\nset_threads = cli_theory._set_threads\n"
-        "def seen(threads):\n set_threads(threads)\n"
+        "import os, sys\nfrom rfmodel import cli, cli_theory\ntell = cli_theory._single_threaded\n"
+        "def seen():\n tell()\n"
         " sys.exit(f'numpy {\"numpy\" in sys.modules}, threads ' + os.environ['OPENBLAS_NUM_THREADS'])\n"
-        "cli_theory._set_threads = seen\nsys.argv = ['rfmodel', 'run', 'small.toml', '--threads', '3']\ncli.main()\n"
+        "cli_theory._single_threaded = seen\nsys.argv = ['rfmodel', 'run', 'small.toml', '--threads', '3']\n"
+        "cli.main()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stderr.strip() == "numpy False, threads 3"
+    assert done.stderr.strip() == "numpy False, threads 1"
+
+
+def test_conditions_computed_at_once_are_those_computed_one_by_one(linear, tmp_path):
+    alone = theory_study.run_theory(linear, tmp_path / "alone")
+    told = []
+    both = theory_study.run_theory(linear, tmp_path / "both", threads=3, ended=lambda one: told.append(one.run.name))
+    assert told == [run.name for run in linear.runs]  # in their order, whichever is done first
+    for one, other in zip(alone, both, strict=True):
+        xr.testing.assert_equal(one.result, other.result)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["the first fails", "the second fails"])
+def test_what_is_under_way_beside_a_condition_that_fails_is_given_up(monkeypatch, linear, tmp_path, order):
+    begun, failed, looked = threading.Event(), threading.Event(), []
+
+    def solve(settings, progress):
+        if settings.feedback.rank == 2:
+            assert begun.wait(30)
+            failed.set()
+            raise InputError("the flow is not finite")
+        begun.set()
+        assert failed.wait(30)
+        for share in range(3000):
+            looked.append(share)
+            time.sleep(0.01)
+            progress(share / 3000)
+        return fake(settings)
+
+    monkeypatch.setattr(theory_study, "solve", solve)
+    with pytest.raises(InputError, match="condition 'FA, r = 2': the flow is not finite"):
+        runs = tuple(linear.runs[i] for i in order)
+        theory_study.run_theory(replace(linear, runs=runs), tmp_path / "out", threads=2)
+    assert len(looked) < 3000
+    assert not list((tmp_path / "out" / "theory").glob("*.nc"))
+
+
+def test_no_threads_are_refused(linear, tmp_path):
+    with pytest.raises(InputError, match="--threads 0 computes no condition; use 1 or more"):
+        theory_study.run_theory(linear, tmp_path / "out", threads=0)
 
 
 def test_a_report_is_written_as_of_networks(rfmodel, tmp_path):

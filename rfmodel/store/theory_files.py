@@ -32,7 +32,14 @@ WORDS = (
     "commit",
 )
 JSON = ("settings", "versions", "hardware")
-FORMS = {"time": ("point",), "error": ("manner", "seed", "point"), "singular_values": ("seed", "mode")}
+FORMS = {
+    "time": ("point",),
+    "error": ("manner", "seed", "point"),
+    "singular_values": ("seed", "mode"),
+    "difference": ("manner", "seed"),
+}
+OWN_FORMS = {"linear_dynamics": {"recovered": ("seed",)}, "matrix_factorisation": {"ratio": ("seed",)}}
+GAPS = ("ratio",)  # NaN where the optimum is nought
 
 
 def theory_files(folder: str | os.PathLike[str]) -> list[Path]:
@@ -85,7 +92,10 @@ def _check(dataset: xr.Dataset) -> None:
     for key in JSON:
         if not isinstance(json.loads(attrs[key]), dict):
             raise Unfit(f"attribute '{key}' is no JSON object")
-    for name, dims in FORMS.items():
+    if attrs[SIZES[attrs["model"]]] < 1:  # NaN, of gradient descent, is not
+        raise Unfit(f"{SIZES[attrs['model']]} {attrs[SIZES[attrs['model']]]} is below 1")
+    forms = FORMS | OWN_FORMS[attrs["model"]]
+    for name, dims in forms.items():
         if name not in dataset or dataset[name].dims != dims or not dataset[name].size:
             raise Unfit(f"it holds no '{name}' by {', '.join(dims)}")
     if "manner" not in dataset.coords or dataset["manner"].dtype.kind != "U":
@@ -93,3 +103,5 @@ def _check(dataset: xr.Dataset) -> None:
     words = [name for name, held in dataset.variables.items() if held.dtype.kind not in "fiu" and name != "manner"]
     if words or "run" in (*dataset.dims, *dataset.variables):
         raise Unfit(f"'{(*words, 'run')[0]}' is nothing that a condition holds")
+    if bad := [name for name in forms if name not in GAPS and not np.isfinite(dataset[name]).all()]:
+        raise Unfit(f"'{bad[0]}' holds what is no finite number")

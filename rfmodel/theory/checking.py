@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from math import isqrt
 
 from rfmodel.errors import InputError
 from rfmodel.network_settings import Table
@@ -11,11 +12,19 @@ from rfmodel.theory import factorisation, tasks
 from rfmodel.theory.initial import resolved_rank
 from rfmodel.theory.settings import FactorisationSettings, LinearDynamicsSettings, TheorySettings
 from rfmodel.theory.spectra import of_law
-from rfmodel.theory.worst_case import require_room
+from rfmodel.theory.worst_case import DRAWS, require_room
 
 WEIGHTS = 2**26  # numbers of all seeds together, of which an integrator of order 8 keeps some twenty copies
 RESULTS = 2**27  # numbers of a condition's results
 STEPS = 10**7
+LEARNT = ("rate", "annealing", "decay")
+IDLE = {  # of feedback, by the rule that has no use for it
+    "gd": ("rank", "drive", "learn_q", *LEARNT),
+    "fa": ("drive", "learn_q", *LEARNT),
+    "adaptive_q": ("drive", "learn_q"),
+    "normative": ("drive", "learn_q"),
+    "oja": (),
+}
 BOUNDS = {  # beyond which squares of squares are no numbers, or the flow takes for ever
     "largest": (1e-6, 1e3), "smallest": (1e-9, 1e3), "values": (0.0, 1e3), "exponent": (0.0, 10.0),
     "forward": (1e-12, 1e3), "rate": (1e-9, 1e3), "annealing": (0.0, 1e3), "decay": (0.0, 1e3), "noise": (0.0, 1e3),
@@ -35,23 +44,43 @@ def check(settings: TheorySettings) -> None:
     InputError
         Names the key, what was found and what would do.
     """
-    found = next(chain(_bounds(settings), _size(settings), _steps(settings)), None)
-    if found is not None:
-        raise InputError(found)
+    require_computable(settings)
+    if (idle := next(_idle(settings), None)) is not None:
+        raise InputError(idle)
     if isinstance(settings, LinearDynamicsSettings):
         tasks.require_possible(settings.task)
-        rank = resolved_rank(settings)
-        if settings.feedback.name == "gd" and settings.feedback.rank is not None:
-            raise InputError(
-                f"feedback.rank = {rank}: 'gd' sends the error back by W2's transpose, which has no rank of its own; "
-                "leave it out, or use other feedback"
-            )
+        resolved_rank(settings)
     else:
         factorisation.require_possible(settings)
     if settings.spectrum.law == "worst" and isinstance(settings, FactorisationSettings):
         require_room(settings.spectrum.modes, settings.rule.width)
     elif settings.spectrum.law != "gaussian":
         of_law(settings.spectrum)  # says what the law lacks or contradicts
+
+
+def _idle(settings: TheorySettings) -> Iterator[str]:
+    """Yield each setting of the feedback that changes nothing: two conditions of equal numbers would have two names."""
+    if isinstance(settings, LinearDynamicsSettings):
+        feedback = settings.feedback
+        for key in IDLE[feedback.name]:
+            if getattr(feedback, key) != type(feedback).model_fields[key].default:
+                yield (
+                    f"feedback.{key} = {getattr(feedback, key)}: '{feedback.name}' has no use for it; leave it out, or "
+                    "set it where it has one (--only)"
+                )
+
+
+def require_computable(settings: TheorySettings) -> None:
+    """Refuse numbers without bound: settings, sizes, steps.
+
+    Raises
+    ------
+    InputError
+        Names the first key, what was found and what would do.
+    """
+    found = next(chain(_bounds(settings), _size(settings), _search(settings), _steps(settings)), None)
+    if found is not None:
+        raise InputError(found)
 
 
 def _sizes(settings: TheorySettings) -> tuple[int, str]:
@@ -76,6 +105,15 @@ def _size(settings: TheorySettings) -> Iterator[str]:
         yield (
             f"integration.points = {points} of {modes} modes and {settings.seeds} seeds are {held} numbers; use fewer, "
             f"at most {RESULTS}"
+        )
+
+
+def _search(settings: TheorySettings) -> Iterator[str]:
+    modes, searched = settings.spectrum.modes, settings.spectrum.law == "worst"
+    if searched and isinstance(settings, FactorisationSettings) and (held := DRAWS * modes**2) > WEIGHTS:
+        yield (
+            f"the worst spectrum of {modes} modes: its search holds {DRAWS} matrices, of {held} numbers; use modes = "
+            f"{isqrt(WEIGHTS // DRAWS)} or fewer"
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from rfmodel.theory.angles import alignment, random_angles
+from rfmodel.theory.checking import require_computable
 from rfmodel.theory.equal_error import Compared, at_equal_error
 from rfmodel.theory.factor_steps import in_steps, largest_step, too_large
 from rfmodel.theory.factorisation import (
@@ -21,7 +22,7 @@ from rfmodel.theory.factorisation import (
     require_possible,
     streams,
 )
-from rfmodel.theory.integration import State, integrate, require_finite
+from rfmodel.theory.integration import State, integrate
 from rfmodel.theory.separation import eckart_young, stationary_error
 from rfmodel.theory.settings import FactorisationSettings
 from rfmodel.theory.spectra import SMALLEST
@@ -77,14 +78,11 @@ def matrix_factorisation(settings: FactorisationSettings, progress: Progress | N
     Garg & Vempala (2022). The twin by gradient descent begins with the same Y, Z and W: `rfmodel.theory.equal_error`.
     """
     asked, tell = settings.integration, progress or (lambda _: None)
+    require_computable(settings)
     require_possible(settings)
     search = _search(settings) if settings.matrix.spectrum.law == "worst" else None
     problem = draw(settings, search.values if search else None)
     times = np.linspace(0.0, asked.duration, asked.points)
-    with np.errstate(over="ignore", invalid="ignore"):  # told in one line
-        require_finite(
-            moving(problem)(0.0, problem.start), f"the flow from initial.forward = {settings.initial.forward:g}"
-        )
     look = _look(problem, _part(tell, 0.0, 0.4, asked.duration))
     flow = integrate(moving(problem), problem.start, times, look, asked.tolerance)
     stepped, took = _stepped(settings, problem, times, _part(tell, 0.4, 0.7, asked.duration))

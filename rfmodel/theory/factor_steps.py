@@ -127,7 +127,8 @@ def too_large(problem: Problem, size: float, seed: int, what: str) -> InputError
 
 def _refuse_diverged(problem: Problem, Z: np.ndarray, W: np.ndarray, size: float, time: float) -> None:
     with np.errstate(over="ignore", invalid="ignore"):  # told in one line
-        reached = np.linalg.norm(Z @ W, axis=(-2, -1)) / np.linalg.norm(problem.Y, axis=(-2, -1))
+        sizes = [np.linalg.norm(one, axis=(-2, -1)) for one in (Z @ W, problem.Y, problem.Z @ problem.W)]
+        reached = sizes[0] / np.maximum(*sizes[1:])  # what begins far above Y is not lost on its way down
     lost = np.flatnonzero(~(reached < LOST))  # NaN is not below it
     if len(lost):
         seed = int(lost[0])

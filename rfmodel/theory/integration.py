@@ -89,7 +89,7 @@ def integrate(
         if solver.nfev > MOST:
             raise InputError(
                 f"the flow took {MOST} evaluations until time {solver.t:.4g} of {times[-1]:.4g}; start from smaller "
-                "weights, or use smaller singular values, rates or a shorter duration"
+                "weights (fa_star: larger ones), or use smaller singular values, rates or a shorter duration"
             )
         reached = int(np.searchsorted(times, solver.t, side="right"))
         between = solver.dense_output() if reached > len(rows) else None

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from rfmodel.theory import equations
+from rfmodel.theory.checking import require_computable
 from rfmodel.theory.initial import Weights, draw_weights, resolved_rank, rotated
 from rfmodel.theory.integration import Followed, integrate, require_finite
 from rfmodel.theory.pursuit import critical_rate_of
@@ -32,7 +33,11 @@ VARIABLES = {
     "overlap_stationary": (("seed", "mode"), "overlap of the mode at the stationary point, in closed form", "1"),
     "recovery_time": (("seed", "mode"), "first time at which the overlap is 0.9", "tau"),
     "recovery_time_closed": (("seed", "mode"), "the same in closed form, of balanced gradient descent", "tau"),
-    "critical_rate": (("seed",), "rate of Oja's rule above which the top r modes are left, eq. 16", "1"),
+    "critical_rate": (
+        ("seed",),
+        "rate of Oja's rule above which the top r modes are left, by eq. 16 and feedback of gain one",
+        "1",
+    ),
     "recovered": (("seed",), "modes whose overlap is above 0.9 at the end", "1"),
     "difference": (("manner", "seed"), "largest difference of an overlap from the flow's", "1"),
     "drift": (("seed",), "largest change of the conserved quantity, of its terms' size", "1"),
@@ -66,6 +71,7 @@ def linear_dynamics(settings: LinearDynamicsSettings, progress: Progress | None 
     -----
     Hanut & Kadmon, sections 3 and 5.1, appendix A.
     """
+    require_computable(settings)
     task = draw_task(settings.task, settings.seeds)
     start = draw_weights(settings, task)
     asked = settings.integration
@@ -272,7 +278,8 @@ def _closed_time(settings: LinearDynamicsSettings, task: LinearTask) -> np.ndarr
 
 
 def _critical_rate(settings: LinearDynamicsSettings, task: LinearTask) -> np.ndarray:
-    if settings.feedback.name != "oja" or settings.feedback.drive != "residual":
+    rule = settings.feedback
+    if rule.name != "oja" or rule.drive != "residual" or rule.learn_q or rule.decay:  # of a Q and a gain that stay
         return np.full(len(task.A), np.nan)
     return critical_rate_of(task.singular_values, resolved_rank(settings))
 

@@ -49,7 +49,7 @@ class FeedbackSettings(Table):
     learn_q: bool = False  # Q too, by eq. A58, beside Oja's rule
     rate: Positive = 1.0  # of the feedback's learning against the forward weights'
     annealing: NotNegative = 0.0  # that rate falls as exp(-annealing * time)
-    decay: NotNegative = 0.0  # of P and Q, eqs. 15 and 18
+    decay: NotNegative = 0.0  # of P and Q: lambda of eq. 16, lambda / eta of eqs. 15 and 18
 
 
 class InitialSettings(Table):

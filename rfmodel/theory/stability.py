@@ -43,7 +43,7 @@ def largest_step(
     w_1^2 = g (q + q_0) and w_2 = g / p. rho is the fastest rate of the feedback's own rule,
     whose pace is kappa: 2 c_1 of Oja's, for the largest eigenvalue c_1 of its covariance, or c_1 (|P|^2 - 1) from
     where P is large at first, which its cubic would otherwise fling away; |Q|^2 + |P|^2 of the normative one, at the
-    beginning or at the end.
+    beginning or at the end; the decay of a Hebbian Q.
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ def _of_seed(feedback: FeedbackSettings, task: LinearTask, start: Weights) -> fl
     hebbian = "Q" in learning(feedback)
     if feedback.name != "oja":
         gain = np.linalg.norm(start.P, 2) if hebbian else np.linalg.norm(start.Q @ start.P, 2)
-        return _forward_bound(s, gain, Q, kappa) if hebbian else FIRST_LEAP / (gain * s) ** (2 / 3)
+        if not hebbian:
+            return FIRST_LEAP / (gain * s) ** (2 / 3)
+        return min(_forward_bound(s, gain, Q, kappa), 2.0 / max(kappa * feedback.decay, TINY))
     c = float(np.linalg.eigvalsh(task.sigma_oo[0])[-1])
     own = 2.0 / (kappa * (c * max(2.0, P**2 - 1.0) + feedback.decay))
     gain = max(P, 1.0)

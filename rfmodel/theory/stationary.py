@@ -53,8 +53,9 @@ def stationary_overlap(
     - "fa", "adaptive_q": P as it was drawn. The overlaps add up to rank P S = min(r, d): all are 1 if r >= d.
     - "oja" by the targets, Q fixed: P's rows become the leading r eigenvectors of C, and if C shares the task's modes
       the leading r overlaps are 1 and the others 0.
-    - All others, none: Oja's rule by the residual has no rest (P turns to what is not learned), and where Q moves with
-      P, or both towards W2, W1 gathers more than r rows, which ones depending on the way.
+    - All others, none: Oja's rule by the residual rests at any P with P E = 0, and stays there below a critical rate
+      alone (`rfmodel.theory.pursuit`); where Q moves with P, or both towards W2, W1 gathers more than r rows, which
+      ones depending on the way.
 
     Parameters
     ----------

@@ -127,7 +127,8 @@ def _absurd_variable(draw: st.DrawFn, dataset: xr.Dataset) -> xr.Dataset:
         dim = draw(one(sorted(map(str, dataset.sizes))))
         return dataset.isel({dim: draw(one([slice(0), slice(1), [0] * 3, slice(None, None, -1)]))})
     if how == 2:
-        return dataset.rename({name: draw(one(["run", "unit", "p0", "condition", "x" * 300, "a b", "seed", "é"]))})
+        free = {"run", "unit", "p0", "condition", "x" * 300, "a b", "seed", "é"} - {*dataset.variables, *dataset.dims}
+        return dataset.rename({name: draw(one(sorted(free)))})
     if how == 3:
         words = np.full(held.shape, draw(one(["", "dead", "absent", "x/0", "a/b/3", "untrained", "\x1b[2J"])))
         return _with(dataset, name, words)

@@ -139,7 +139,11 @@ def test_progress_rises_from_nought_to_one():
             "step = 2 is too large: full_batch of seed 0 diverged .* largest stable step is about",
         ),
         ({"how": {"step": 3.0}}, "step = 3 is longer than the 2 tau between two points"),
-        ({"forward": 1e200}, r"the flow from initial.forward = 1e\+200 holds 240 entries .* finite numbers would do"),
+        ({"forward": 1e200}, r"initial.forward = 1e\+200 is beyond what can be computed; use 1e-12 to 1000"),
+        (
+            {"law": {"law": "flat", "modes": 3, "largest": 1e-200}},
+            "largest = 1e-200 is beyond what can be computed; use",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(options, told):

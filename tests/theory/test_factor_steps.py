@@ -112,6 +112,15 @@ def test_divergence_names_the_largest_stable_step(rule):
         stepped(problem, 100.0, 2.0)
 
 
+def test_factors_that_begin_far_above_y_are_not_taken_for_diverged():
+    problem = drawn("gd", values=(1e-5, 1e-6))
+    begun = np.linalg.norm(problem.Z @ problem.W, axis=(-2, -1)) / np.linalg.norm(problem.Y, axis=(-2, -1))
+    assert begun.min() > 1e4
+    # A step far below 2 / (|Z|^2 + |W|^2), about .5, lowers the error by each.
+    seen, _, _ = stepped(problem, 20.0, 0.02)
+    assert (np.diff(seen["error"], axis=0) < 0).all()
+
+
 def test_a_step_is_made_to_divide_the_time_between_two_points():
     _, size, steps = in_steps(drawn("fa"), np.linspace(0.0, 1.0, 11), 0.03, lambda *_: {"error": np.zeros(1)})
     assert steps == 40

@@ -69,9 +69,8 @@ def test_a_flow_that_blows_up_is_named_with_its_time():
 
 def test_a_flow_that_is_too_fast_is_named_with_how_far_it_came(monkeypatch):
     monkeypatch.setattr("rfmodel.theory.integration.MOST", 500)
-    with pytest.raises(
-        InputError, match=r"the flow took 500 evaluations until time [0-2]\.\d+ of 3; start from smaller"
-    ):
+    told = r"the flow took 500 evaluations until time [0-2]\.\d+ of 3; start from smaller weights .fa_star: larger ones"
+    with pytest.raises(InputError, match=told):
         integrate(lambda _, state: (-1e4 * state[0],), (np.ones(1),), TIMES, kept)
 
 

@@ -82,6 +82,10 @@ def test_closed_forms_are_told_only_where_they_hold():
         found = linear_dynamics(small(name, integration={"duration": 0.1, "points": 2}))
         assert found.recovery_time_closed.isnull().all()
         assert found.critical_rate.notnull().all() == (name == "oja by the residual")
+    for moving in ({"learn_q": True}, {"decay": 0.1}):  # eq. 16 with a Q or a gain that does not stay as it was
+        short = {"duration": 0.1, "points": 2}
+        found = linear_dynamics(small("oja by the residual", integration=short, **moving))
+        assert found.critical_rate.isnull().all()
     narrow = small("gd", task={"hidden": 3}, initial={"balanced": True}, integration={"duration": 0.1, "points": 2})
     found = linear_dynamics(narrow.model_copy(update={"feedback": narrow.feedback.model_copy(update={"rank": None})}))
     assert found.recovery_time_closed.notnull().sel(seed=0).values.tolist() == [True, True, True, False]
@@ -219,13 +223,23 @@ def test_progress_rises_to_all_of_it():
         ({"rank": 7}, "feedback.rank = 7 is impossible"),
         ({"task": {"spectrum": {"modes": 7}}}, "spectrum of 7 modes"),
         ({"task": {"samples": 11}}, "task.samples = 11 cannot be whitened"),
-        ({"initial": {"forward": 1e200}}, "flow from initial.forward = 1e.200 holds .* entries that are not finite"),
-        ({"initial": {"forward": 1e100}}, "not finite"),
+        ({"initial": {"forward": 1e200}}, "initial.forward = 1e.200 is beyond what can be computed; use 1e-12 to 1000"),
+        ({"task": {"spectrum": {"largest": 1e-200}}}, "task.spectrum.largest = 1e-200 is beyond what can be computed"),
+        (
+            {"integration": {"tolerance": 1e6}},
+            "integration.tolerance = 1e.06 is beyond what can be computed; use 1e-13",
+        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         linear_dynamics(small("fa", **changes))
+
+
+def test_a_flow_that_is_not_finite_at_first_is_refused_where_no_bounds_were_looked_at():
+    told = "flow from initial.forward = 1e.200 holds .* entries that are not finite"
+    with pytest.raises(InputError, match=told):
+        gain_of_batching(small("fa", initial={"forward": 1e200}), repeats=0)
 
 
 @pytest.mark.parametrize("manner", ["flow", "full_batch"])

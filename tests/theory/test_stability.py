@@ -53,6 +53,12 @@ def test_the_bound_of_fixed_feedback_is_that_of_the_scalar_map():
     np.testing.assert_allclose(bound, FIRST_LEAP * S1 ** (-2 / 3))  # of B = Q P with gain one
 
 
+def test_the_decay_of_hebbian_feedback_bounds_the_step_too():
+    # Q alone falls by eta kappa decay a step: beyond 2 it grows.
+    np.testing.assert_allclose(stable("adaptive_q", decay=100.0, rate=0.5), 2 / (0.5 * 100))
+    np.testing.assert_array_equal(stable("adaptive_q", decay=1e-3), stable("adaptive_q"))
+
+
 def test_hebbian_feedback_that_hardly_learns_has_the_local_bound_of_fixed_feedback():
     bound = stable("adaptive_q", rate=1e-9, initial={"feedback": "orthonormal"})
     np.testing.assert_allclose(bound, 2 / (1.5 * (2 * S1) ** (2 / 3)), rtol=1e-6)

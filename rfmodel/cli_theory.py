@@ -1,4 +1,4 @@
-"""`rfmodel run` of a solvable model's protocol: its conditions side by side, a processor each."""
+"""`rfmodel run` of a solvable model's protocol: its conditions side by side, a thread each."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # exit code
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # read by the libraries as they are loaded
+LONG = ("linear_dynamics",)  # models whose products are long enough for threads to run beside each other
 HARMLESS = {"device": ("auto", "cpu"), "workers": (1,), "dask": ("",), "wait": (True,), "allow_code": (False,)}
 IDLE = {
     "data": "it reads no data",
@@ -53,7 +54,7 @@ def refuse_idle(context: typer.Context, protocol: Protocol) -> None:
 def run_protocol(protocol: Protocol, folder: Path, threads: int | None) -> None:
     """Compute what is missing of a protocol, show it, and say what to do next.
 
-    As many conditions at once as threads are asked for, or as there are processors, and each by one.
+    As many conditions at once as threads are asked for, or as there are processors where that is faster, each by one.
     """
     from rfmodel.progress import TheoryProgress
 
@@ -65,7 +66,7 @@ def run_protocol(protocol: Protocol, folder: Path, threads: int | None) -> None:
             found = run_theory(
                 protocol,
                 folder,
-                threads=threads or _processors(),
+                threads=threads or (_processors() if protocol.theory in LONG else 1),
                 started=shown.started,
                 progress=shown.progress,
                 ended=shown.ended,

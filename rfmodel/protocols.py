@@ -39,6 +39,20 @@ class Protocol:
     presets: tuple[str, ...] = ()
     theory: str = ""
 
+    def require_networks(self) -> None:
+        """Refuse to train what is of a solvable model.
+
+        Raises
+        ------
+        InputError
+            Names the model.
+        """
+        if self.theory:
+            raise InputError(
+                f"{self.name}.toml is of the solvable model '{self.theory}', and trains no networks; "
+                "rfmodel.theory_study would do"
+            )
+
     @property
     def rule_files(self) -> list[RuleFile]:
         """The user's own files that the runs' rules are made by; a solvable model has none."""

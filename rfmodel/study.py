@@ -118,7 +118,7 @@ def run_study(
         If a run cannot be, the data are missing, or the folder cannot be written; or if all runs that were tried failed
         by one and the same fault of what was given.
     """
-    _refuse_theory(protocol)
+    protocol.require_networks()
     every = interval(manner.checkpoint)
     first = parallel.place() == 0
     stands = parallel.first_decides(standing(protocol, folder, manner.retry) if first else None)
@@ -264,7 +264,7 @@ def validate(protocol: Protocol, data_folder: Path | None = None) -> None:
     InputError
         The message names the file, the condition, the key and the value.
     """
-    _refuse_theory(protocol)
+    protocol.require_networks()
     # Nothing that is checked depends on the seed, and what a user's file makes is built in earnest.
     distinct = {run.settings.model_copy(update={"seed": 0}).model_dump_json(): run for run in protocol.runs}
     if (layers := sum(getattr(run.settings.network, "depth", 1) for run in distinct.values())) > LAYERS:
@@ -286,14 +286,6 @@ def validate(protocol: Protocol, data_folder: Path | None = None) -> None:
                 one_of("fields.fits:", model, FAMILIES)
         except InputError as error:
             raise InputError(f"{protocol.name}.toml: condition '{run.condition}': {error}") from None
-
-
-def _refuse_theory(protocol: Protocol) -> None:
-    if protocol.theory:
-        raise InputError(
-            f"{protocol.name}.toml is of the solvable model '{protocol.theory}', and trains no networks; "
-            "rfmodel.theory_study would do"
-        )
 
 
 def _check_options(data: DataSettings) -> None:

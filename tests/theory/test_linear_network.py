@@ -246,7 +246,6 @@ def test_a_flow_that_is_not_finite_at_first_is_refused_where_no_bounds_were_look
 def test_following_all_seeds_at_once_takes_fewer_evaluations_than_one_by_one(manner):
     settings = small("fa", seeds=4, integration=BOTH)
     gain = gain_of_batching(settings, manner, repeats=1)
-    assert gain.ratio > 0
     assert 2 * gain.together < gain.apart  # of four seeds; each alone may take fewer than all of them do
     if manner == "full_batch":
         assert (gain.together, gain.apart) == (100, 400)

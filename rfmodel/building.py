@@ -9,6 +9,7 @@ from rfmodel.activity import check_layers
 from rfmodel.errors import InputError, one_of
 from rfmodel.models import NETWORKS
 from rfmodel.routing import Routed
+from rfmodel.routing.local_error import LocalError
 from rfmodel.rule_files import files_of
 from rfmodel.settings import Settings
 from rfmodel.symmetry.given import SMALLEST
@@ -47,7 +48,7 @@ def build(settings: Settings, image_shape: tuple[int, ...], classes: int, device
             rules[site] = make_any(rule)
         except InputError as error:
             raise InputError(f'rules."{site}": {error}') from None
-    return Routed(network, rules, torch.zeros(2, *image_shape, device=device), seed=settings.seed)
+    return Routed(network, rules, torch.zeros(2, *image_shape, device=device), settings.seed, settings.train.epochs)
 
 
 def blank(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Routed:
@@ -86,13 +87,37 @@ def check(settings: Settings, image_shape: tuple[int, ...], classes: int) -> Non
             f"fields of {side} x {side} pixels are too small to measure: data.size = {SMALLEST} or more would do, or "
             "fields.layers = []"
         )
-    network = blank(settings, image_shape, classes).network
+    routed = blank(settings, image_shape, classes)
+    network = routed.network
     if (weights := sum(weight.numel() for weight in network.parameters())) > LARGEST:
         raise InputError(f"network: it has {weights} weights; use smaller sizes, at most {LARGEST} weights")
     check_layers(network, settings.train.activity_l1)
+    _check_rules(settings, routed)
     names = [name for name, _ in network.named_modules() if name]
     for layer in settings.fields.layers:
         one_of("fields.layers:", layer, names)
+
+
+def _check_rules(settings: Settings, routed: Routed) -> None:
+    """Refuse options of the training that a rule of the network does not go with."""
+    train = settings.train
+    if routed.own_step is not None and train.activity_l1:
+        raise InputError(
+            f"train.activity_l1: {type(routed.own_step).__name__} teaches without gradients of activities; leave it "
+            "out, or use another rule"
+        )
+    falling = [site for site, loss in routed.losses.items() if loss.schedule.kind != "constant"]
+    if train.average and falling:
+        raise InputError(
+            f"train.average = {train.average} keeps a mean of factors whose rank falls, of '{falling[0]}' first; leave "
+            "it at 0, or use schedule = {kind = 'constant'}"
+        )
+    local = [edge for edge, feedback in routed.maps.items() if isinstance(feedback, LocalError)]
+    if train.calibrate and local:
+        raise InputError(
+            f"train.calibrate = {train.calibrate} scales feedback maps, and '{local[0]}' is a local loss's, which "
+            "weighs its own error by coefficients.ce; leave it at 0"
+        )
 
 
 def check_last_batch(settings: Settings, image_shape: tuple[int, ...], classes: int, images: int) -> None:

@@ -79,15 +79,16 @@ def of_optimiser(found: object, optimiser: torch.optim.Optimizer, fresh: torch.o
 
 def of_history(found: object, rows: int, routed: Routed) -> None:
     """Refuse what is not a history of so many rows."""
-    names = {*history.WHOLE, *history.BY_EDGE}
+    by_name = dict.fromkeys(history.BY_EDGE, {str(edge) for edge in routed.edges})
+    by_name |= dict.fromkeys(history.BY_SITE, set(routed.losses)) if routed.losses else {}
+    names = {*history.WHOLE, *by_name}
     want(type(found) is dict and set(found) == names, "no history of this version")
-    edges = {str(edge) for edge in routed.edges}
     for name in names:
         want(type(found[name]) is list and len(found[name]) == rows, f"a history of {name} without its {rows} rows")
         for row in found[name]:
-            by_edge = name in history.BY_EDGE and type(row) is dict and (set(row) == edges or (not row))
-            values = row.values() if by_edge else [row]
-            is_of_its_form = by_edge if name in history.BY_EDGE else True
+            is_named = name in by_name and type(row) is dict and (set(row) == by_name[name] or not row)
+            values = row.values() if is_named else [row]
+            is_of_its_form = is_named or name not in by_name
             want(is_of_its_form and all(map(_is_number, values)), f"a history of {name} with {row!r:.40}")
 
 

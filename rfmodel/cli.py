@@ -109,14 +109,18 @@ def cost(
     overrides: Overrides = None,
     only: Only = None,
     layers: Annotated[bool, typer.Option("--layers", help="A table a condition, a row a layer.")] = False,
+    memory: Annotated[bool, typer.Option("--memory", help="Memory too: parameters, activations, ...")] = False,
+    rank_fraction: Annotated[
+        float | None, typer.Option(help="Of factored layers, of their full rank; the ranks at the start by default.")
+    ] = None,
     data: DataFolder = None,
     allow_code: AllowCode = False,
 ) -> None:
-    """Count the arithmetic of a training step of each condition, by part and by layer, from shapes alone."""
-    from rfmodel import protocols, tables
+    """Count the arithmetic and memory of a training step of each condition, by layer, from shapes alone."""
+    from rfmodel import protocols, tables_of_costs
 
     read = protocols.load(protocol, overrides or (), only or (), preset=preset, allow_code=allow_code)
-    tables.show_costs(read, data, layers)
+    tables_of_costs.show_costs(read, data, layers, memory, rank_fraction)
 
 
 @app.command()

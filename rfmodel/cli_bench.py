@@ -1,4 +1,4 @@
-"""`rfmodel bench train | fields | rules | store`."""
+"""`rfmodel bench train | fields | rules | memory | store`."""
 
 from __future__ import annotations
 
@@ -65,6 +65,21 @@ def bench_rules(
         for row in rule_bench.bench_rules(name, casting, repeats, where, batch, compiled, rule or ())
     ]
     tables.show_rows(f"training step of each rule, time relative to backpropagation, batches of {batch}", rows)
+
+
+@bench_app.command("memory")
+def bench_memory(
+    net: Annotated[str, typer.Option(help="By its name, as in network.name.")] = "vgg13",
+    rule: Annotated[list[str] | None, typer.Option(help="svd_bp and ssa by default; several times.")] = None,
+    rank_fraction: Annotated[list[float] | None, typer.Option(help="Of full ranks; 1, 0.7 and 0.3 by default.")] = None,
+    batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = 128,
+    device: Device = "auto",
+) -> None:
+    """Measure the peak memory of a rule's training step in processes of their own, beside its account."""
+    from rfmodel import memory_bench, tables
+
+    given = (rule or ("svd_bp", "ssa"), rank_fraction or (1.0, 0.7, 0.3), batch, device_of(device, None))
+    tables.show_rows(f"training step of {batch} images, 32 x 32", memory_bench.bench_memory(net, *given), whole=True)
 
 
 @bench_app.command("store")

@@ -16,6 +16,7 @@ from rfmodel.settings import Settings
 
 PROBE = 256  # validation images on which teaching signals are compared with backpropagation's
 BY_EDGE = ("angle", "feedback_norm", "feedback_rank")
+BY_SITE = ("factor_rank", "factor_drift", "factor_hoyer")  # of factored layers, where there are any
 WHOLE = (
     *(f"{what}_{split}" for split in ("train", "validation", "test") for what in ("loss", "accuracy")),
     *("images_per_second", "flops_epoch"),
@@ -84,7 +85,7 @@ def is_finite(routed: Routed, split: Split, settings: Settings) -> bool:
 def epoch_row(
     routed: Routed, settings: Settings, data: Dataset, casting: str, trained: tuple[float, float], rate: float
 ) -> dict[str, object]:
-    """Return one epoch's row of the history: losses, accuracies, and by edge the angle, norm and rank of the feedback.
+    """Return one epoch's row of the history: losses, accuracies, what the feedback is by edge, and factors by layer.
 
     Parameters
     ----------
@@ -110,6 +111,9 @@ def epoch_row(
     maps = routed.maps
     row["feedback_norm"] = {str(edge): float(feedback.effective().norm()) for edge, feedback in maps.items()}
     row["feedback_rank"] = {str(edge): float(feedback.rank or math.nan) for edge, feedback in maps.items()}
+    readings = {site: loss.readings() for site, loss in routed.losses.items()}
+    for name in BY_SITE if readings else ():
+        row[name] = {site: found[name] for site, found in readings.items()}
     return row
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from rfmodel import diagnostics, training
+from rfmodel import diagnostics, history, training
 
 
 def labelled(result: training.Trained) -> xr.Dataset:
-    """Return a training's history (by epoch and edge) and diagnostics (by step and edge)."""
+    """Return a training's history (by epoch, and by edge or factored layer) and diagnostics (by step and edge)."""
     epochs = np.arange(len(result.history["angle"]))
-    edges = [str(edge) for edge in result.routed.edges]
+    edges, sites = [str(edge) for edge in result.routed.edges], list(result.routed.losses)
     variables = {}
     for key, rows in result.history.items():
-        if key in ("angle", "feedback_norm", "feedback_rank"):
-            if edges:
-                table = [[row.get(edge, np.nan) for edge in edges] for row in rows]
-                variables[key] = (("epoch", "edge"), np.asarray(table, float))
-        else:
+        names = edges if key in history.BY_EDGE else sites if key in history.BY_SITE else None
+        if names is None:
             variables[key] = ("epoch", np.asarray(rows, float))
+        elif names:
+            table = [[row.get(name, np.nan) for name in names] for row in rows]
+            variables[key] = (("epoch", "edge" if names is edges else "site"), np.asarray(table, float))
     if edges:
         variables["feedback_gain"] = ("edge", [float(f.gain) for f in result.routed.maps.values()])
-    coords = {"epoch": epochs} | ({"edge": edges} if edges else {})
+    coords = {"epoch": epochs} | ({"edge": edges} if edges else {}) | ({"site": sites} if sites else {})
     parts = [xr.Dataset(variables, coords), _diagnosed(result), _spent(result)]
     return xr.merge(parts, compat="equals", join="outer")
 

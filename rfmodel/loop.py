@@ -83,15 +83,18 @@ class Loop:
         if settings.train.channels_last:
             routed.to(memory_format=torch.channels_last)
         parallel.synchronise(routed.network)
-        self.forward = parallel.distributed(routed, device)
-        if settings.train.compile:
-            self.forward = compiled(self.forward, device)
+        self.forward, routed.processes = self._wrapped(), parallel.count()
         self.casting = precision.resolve(settings.train.precision, device)
         self.optimisers = _optimisers(settings, routed)
         self.activity = Activity(routed.network, settings.train.activity_l1)
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         self.average = Average(routed.network, settings.train.average) if settings.train.average else None
         self.steps = math.ceil(len(split) / settings.train.batch)
+
+    def _wrapped(self) -> nn.Module:
+        """Return the network as a step calls it: over all processes, compiled where the settings ask it."""
+        forward = parallel.distributed(self.routed, self.device)
+        return compiled(forward, self.device) if self.settings.train.compile else forward
 
     def judged(self) -> AbstractContextManager[None]:
         """Within it, the network has the weights that are judged: their moving average, where one is kept."""
@@ -141,7 +144,8 @@ class Loop:
 
     def _begun(self, epoch: int) -> UnderWay:
         begin = self.generator.get_state()
-        self.routed.start_epoch(epoch, [optimiser for optimiser, _ in self.optimisers])
+        if self.routed.start_epoch(epoch, [optimiser for optimiser, _ in self.optimisers]):
+            self.forward = self._wrapped()  # what gathers gradients over processes knows their shapes
         return UnderWay(0, torch.zeros(3, device=self.split.device), begin)  # loss, right answers, images
 
     def take_up(self, step: int, sums: Tensor, after: Tensor, seconds: float) -> None:

@@ -178,6 +178,16 @@ class ResNetSettings(Network):
         return self
 
 
+class MobileNetSettings(Network):
+    """See `rfmodel.models.MobileNet`."""
+
+    name: Literal["mobilenet"] = "mobilenet"
+    head: Literal["cifar", "imagenet"] = "cifar"
+    width: Positive = 1.0
+    batch_norm: bool = True
+    dropout: Fraction = 0.0
+
+
 class ViTSettings(Network):
     """See `rfmodel.models.ViT`."""
 
@@ -208,6 +218,7 @@ KINDS = (
     VGG13Settings,
     LeNetSettings,
     ResNetSettings,
+    MobileNetSettings,
     ViTSettings,
 )
 NAMES = tuple(kind.model_fields["name"].default for kind in KINDS)
@@ -234,6 +245,7 @@ NetworkSettings = Annotated[
     | Annotated[VGG13Settings, Tag("vgg13")]
     | Annotated[LeNetSettings, Tag("lenet")]
     | Annotated[ResNetSettings, Tag("resnet")]
+    | Annotated[MobileNetSettings, Tag("mobilenet")]
     | Annotated[ViTSettings, Tag("vit")],
     Discriminator(_named),
 ]

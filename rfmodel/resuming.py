@@ -60,6 +60,7 @@ class Keeping:
         self._random: list[dict] = []
         self._kept: tuple = ()  # the moment of the last checkpoint
         self._hidden = hidden(loop.routed)
+        self._parameters = _count(loop.routed)  # as it was built: ranks may fall
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -125,7 +126,7 @@ class Keeping:
         seconds, cpu_seconds = self.seconds
         now = loop.generator.get_state()
         return {
-            "parameters": _count(loop.routed),
+            "parameters": self._parameters,
             "device": loop.device.type,
             "precision": loop.casting,
             "epoch": loop.at,
@@ -196,7 +197,7 @@ class Keeping:
 
     def _check_form(self, state: dict) -> None:
         loop = self.loop
-        found, asked = part(state, "parameters"), _count(loop.routed)
+        found, asked = part(state, "parameters"), self._parameters
         want(found == asked, f"a network of {found!r:.20} parameters, and this one has {asked}")
         for name, own in (("device", loop.device.type), ("precision", loop.casting)):
             want(part(state, name) == own, f"a training of {name} {state[name]!r:.20}, and this one's is '{own}'")
@@ -209,13 +210,14 @@ class Keeping:
     def _let_begin(self, epochs: int, spending: Spending) -> None:
         """Let the rules begin so many epochs, for what of theirs is no tensor, and the account see those that ended."""
         for epoch in range(1, epochs + 1):
-            self.loop.routed.start_epoch(epoch, [])
+            self.loop.routed.start_epoch(epoch, [], cutting=False)
             if epoch in {1, self.result.epochs} and epoch <= self.result.epochs:
                 spending.of_epoch()
 
     def _take_weights(self, state: dict, done: int) -> None:
         loop = self.loop
         ranks = _ranks(loop.routed)
+        loop.routed.take_ranks(part(state, "routed"))
         checks.of_module(part(state, "routed"), loop.routed)
         loop.routed.load_state_dict(state["routed"])
         want(_ranks(loop.routed) == ranks, f"maps of ranks {_ranks(loop.routed)}, and they are {ranks} in this epoch")

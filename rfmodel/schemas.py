@@ -17,6 +17,7 @@ from rfmodel.theory.settings import MODELS, FactorisationSettings
 Tree = Mapping[str, Any]
 RANKLESS = {  # rules of the package that have no rank; a user's own may
     "bp", "fa", "usf", "brsf", "frsf", "kolen_pollack", "weight_mirror", "dfa", "sparse_dfa", "drtp",
+    "predsim", "auglocal", "pepita",
 }  # fmt: skip
 
 

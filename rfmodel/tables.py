@@ -15,15 +15,22 @@ from rfmodel.progress import plain_console
 from rfmodel.runs import Run
 from rfmodel.terminal import plain
 
+NARROWEST = 8  # of a column that is folded
 
-def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print rows of cells as a table."""
-    table = Table(title=Text(plain(title)), title_justify="left")
-    for column in columns:
-        table.add_column(Text(plain(str(column))), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(plain(str(cell))) for cell in row))
-    plain_console().print(table)
+
+def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], whole: bool = False) -> None:
+    """Print rows of cells as a table; where `whole`, only the first column is folded, if that makes the others fit."""
+    cells, console = [[plain(str(cell)) for cell in row] for row in (columns, *rows)], plain_console()
+    widths = [max(map(len, column)) for column in list(zip(*cells, strict=True))[1:]]
+    left = console.width - sum(widths) - NARROWEST - 1
+    is_whole = whole and left >= len(cells[0])  # a line beside each column
+    padding = 0 if is_whole and left < 3 * len(cells[0]) else 1
+    table = Table(title=Text(plain(title)), title_justify="left", padding=(0, padding))
+    for place, column in enumerate(cells[0]):
+        table.add_column(Text(column), overflow="fold", no_wrap=is_whole and place > 0)
+    for row in cells[1:]:
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def show_protocols() -> None:
@@ -65,44 +72,6 @@ def _settings_of(run: Run) -> str:
     return json.dumps(told)
 
 
-def show_costs(read: protocols.Protocol, folder: Path | None, layers: bool) -> None:
-    """Print what a training step of each condition costs, by part or by layer and part.
-
-    Parameters
-    ----------
-    read : Protocol
-    folder : Path, optional
-        Where published data sets lie; of an image folder the classes are counted there.
-    layers : bool
-        A table a condition, a row a layer.
-    """
-    from rfmodel import costs, datasets, spending
-
-    if read.theory:
-        raise InputError(
-            f"{read.name}.toml is of a solvable model: nothing is trained, and there is no training step to count; "
-            f"`rfmodel run {read.name}` tells the time that each condition takes"
-        )
-    found = []
-    for run in {run.condition: run for run in reversed(read.runs)}.values():
-        shape, classes = datasets.shape_of(run.settings.data.model_dump(), folder)
-        try:
-            rows = costs.rows(spending.costs_of(run.settings, shape, classes))
-        except InputError as error:
-            raise InputError(f"{read.name}.toml: condition '{run.condition}': {error}") from None
-        if layers:
-            show_rows(f"{run.condition}: MFLOPs a step of {run.settings.train.batch}", map(_rounded, rows))
-        found.insert(0, {"condition": run.condition, "batch": run.settings.train.batch} | _rounded(rows[-1]))
-    if not layers:
-        title = f"{read.name}: MFLOPs a step, a multiply-add being two; 'of BP' is relative to backpropagation's"
-        show_rows(title, [{k: v for k, v in row.items() if k not in ("layer", "share")} for row in found])
-
-
-def _rounded(row: Mapping[str, object]) -> dict[str, object]:
-    form = {"share": "{:.3f}", "of BP": "{:.4f}"}
-    return {k: form.get(k, "{:.2f}").format(v) if isinstance(v, float) else v for k, v in row.items()}
-
-
 def show_data(folder: Path | None) -> None:
     """Print the data sets and which are found in a folder."""
     from rfmodel import datasets
@@ -134,7 +103,7 @@ def show_files(name: str, rows: Iterable[tuple[str, int | None, bool | None]]) -
         )
 
 
-def show_rows(title: str, rows: Iterable[Mapping[str, object]]) -> None:
+def show_rows(title: str, rows: Iterable[Mapping[str, object]], whole: bool = False) -> None:
     """Print a list of dicts with equal keys as a table."""
     rows = list(rows)
-    show_table(title, rows[0].keys(), [row.values() for row in rows])
+    show_table(title, rows[0].keys(), [row.values() for row in rows], whole)

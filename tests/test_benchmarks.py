@@ -22,6 +22,7 @@ NETWORKS = {
     "vgg13": 'name = "vgg13"\nwidth = 0.05',
     "lenet": 'name = "lenet"',
     "resnet": 'name = "resnet"\ndepth = 20',
+    "mobilenet": 'name = "mobilenet"\nwidth = 0.125',
     "vit": 'name = "vit"\ndim = 16\ndepth = 2\nheads = 2\nfused_qkv = false',
 }
 PROTOCOL = """
@@ -168,20 +169,36 @@ def test_a_benchmark_has_a_row_a_case_whose_ratio_is_of_its_medians(net):
 
 
 def test_costs_are_printed_by_condition_and_by_layer(capsys):
-    from rfmodel import tables
+    from rfmodel import tables_of_costs
 
     read = protocols.load("mlp_all_rank", only=["condition=BP", "seed=0"])
-    tables.show_costs(read, None, layers=False)
-    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[4].split("│")[1:-1]]
+    tables_of_costs.show_costs(read, None, layers=False)
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("│"))
+    cells = [cell.strip() for cell in row.split("│")[1:-1]]
     sizes = 3072 * 512 + 2 * 512 * 512 + 512 * 10
     assert cells[0] == "BP" and cells[1] == "32"
     assert float(cells[2]) == pytest.approx(2 * 32 * sizes / 1e6, abs=0.01)  # forward
     assert float(cells[3]) == pytest.approx(2 * 32 * (sizes - 3072 * 512) / 1e6, abs=0.01)  # no error to the image
-    assert cells[-1] == "1.0000"
-    tables.show_costs(read, None, layers=True)
-    assert all(
-        f"layer{i}" in line for i, line in zip((1, 2, 3), capsys.readouterr().out.splitlines()[4:7], strict=True)
-    )
+    assert cells[-1] == "1.000"
+    tables_of_costs.show_costs(read, None, layers=True)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert all(f"layer{i}" in line for i, line in zip((1, 2, 3), rows, strict=False))
+
+
+def test_memory_is_printed_for_the_ranks_asked_for(capsys, tmp_path):
+    from rfmodel import tables_of_costs
+
+    read = loaded(tmp_path, 'name = "mlp"\nwidth = 8\ndepth = 2', 'rules."*"={name = "svd_bp"}')
+    tables_of_costs.show_costs(read, None, layers=True, memory=True, rank_fraction=0.5)
+    rows = [[cell.strip() for cell in line.split("│")] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [row[2] for row in rows if row[1].startswith("layer")] == ["4", "4"] * 2  # half of 8, in both tables
+    assert [row[2] for row in rows if row[1] == "total"] == ["0.53"] * 2  # 4 + 4 + 2 of 8 + 8 + 3
+    plain = loaded(tmp_path, NETWORKS["mlp"])
+    with pytest.raises(InputError, match="--rank-fraction 0.5 asks for factored layers, and p.toml has none"):
+        tables_of_costs.show_costs(plain, None, layers=False, rank_fraction=0.5)
+    for fraction in (0.0, 1.5):
+        with pytest.raises(InputError, match=f"p.toml: condition 'all': rank {fraction} is impossible"):
+            tables_of_costs.show_costs(read, None, layers=False, rank_fraction=fraction)
 
 
 def test_every_published_value_says_where_it_was_read_and_what_it_was_got_with():

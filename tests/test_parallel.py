@@ -53,6 +53,11 @@ rules = "fa"
 name = "MLP, LDFA"
 network = { name = "mlp", width = 16, depth = 2 }
 rules = { "layer2" = { name = "ldfa", rank = 2, normalise = "none" } }
+
+[[conditions]]
+name = "MLP, SSA"
+network = { name = "mlp", width = 16, depth = 2 }
+rules = { name = "ssa2024", schedule = { kind = "epochs", every = 1, floor = 0.5 } }
 """
 
 
@@ -95,8 +100,8 @@ def test_two_processes_have_the_history_of_one(studies):
 @needs_gloo
 def test_one_of_two_processes_writes_and_tells(studies):
     (one, said_by_one), (two, said_by_two) = studies
-    assert two.sizes["run"] == one.sizes["run"] == 3
-    assert said_by_two.count("[3/3]") == said_by_one.count("[3/3]") == 1
+    assert two.sizes["run"] == one.sizes["run"] == 4
+    assert said_by_two.count("[4/4]") == said_by_one.count("[4/4]") == 1
 
 
 @needs_gloo

@@ -23,6 +23,9 @@ EVERYWHERE = {  # one of each mechanism; the head's error has fewer channels tha
     "ldfa": {"rank": 0.5, "q": "hebbian", "use_targets": True},
     "ldfa_normative": {"rank": 0.5, "init": "svd", "refactor_every": 2},
     "skip": {"k": 1},
+    "predsim": {},
+    "auglocal": {"depth": 1},
+    "pepita": {},
     "partition": {"parts": {"vvs.*": "fa", "retina": {"name": "ldfa", "rank": 2}}},
 }
 
@@ -128,3 +131,10 @@ def test_clipping_holds_for_kolen_pollack_feedback_as_for_the_weights(tiny, data
 def test_rules_that_cannot_be_are_refused_before_training(tiny, data, rules, message):
     with pytest.raises(InputError, match=message):
         building.check(ruled(tiny, rules), data.image_shape, len(data.classes))
+
+
+def test_a_charge_on_activity_is_refused_where_activities_have_no_gradient(tiny, data):
+    chosen = ruled(tiny, {"*": "pepita"}, activity_l1={"retina.relu1": 0.1})
+    with pytest.raises(InputError, match="train.activity_l1: TwoPasses teaches without gradients of activities"):
+        building.check(chosen, data.image_shape, len(data.classes))
+    building.check(ruled(tiny, {"*": "predsim"}, activity_l1={"retina.relu1": 0.1}), data.image_shape, 5)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from numbers import Integral
 
 import numpy as np
 import xarray as xr
 from torch import nn
 
+from rfmodel.costs.asked import positive
 from rfmodel.costs.blueprint import Blueprint, blueprint
 from rfmodel.costs.counter import counter
-from rfmodel.costs.maps import between_steps, in_step
+from rfmodel.costs.maps import between_steps, in_step, retractions
+from rfmodel.costs.rows import REST, beside, owner, rows_of
+from rfmodel.costs.twin import at_ranks, plain_twin
 from rfmodel.costs.updates import both
 from rfmodel.costs.walk import Walk, walk
 from rfmodel.errors import InputError, one_of
-from rfmodel.routing import Port, Routed
+from rfmodel.factors import factored
+from rfmodel.routing import Routed
 
-PARTS = ("forward", "error", "weights", "feedback", "plasticity", "svd", "optimiser")
-REST = "rest"
+PARTS = ("forward", "error", "weights", "feedback", "plasticity", "local", "svd", "optimiser")
 Cells = dict[tuple[str, str], int | Fraction]
 
 
@@ -32,8 +34,8 @@ class Account:
     ----------
     batch : int
     layers : tuple of str
-        The rows: weighted layers and other modules at which an error is delivered, in the order in which they are
-        done, and "rest".
+        The rows: weighted layers and other modules at which an error is delivered or a head stands, in the order in
+        which they are done, and "rest".
     step : dict of (layer, part) to int
         What the forward and the backward pass do: exact.
     between : dict of (layer, part) to Fraction
@@ -58,6 +60,20 @@ class Account:
         coords = {"layer": list(self.layers), "part": list(PARTS)}
         return xr.DataArray(values, coords, ("layer", "part"), "flops", {"units": "FLOPs a step", "batch": self.batch})
 
+    @property
+    def ranks(self) -> dict[str, tuple[int, int]]:
+        """The rank and the full rank of each factored layer."""
+        layers = factored(self.plan.routed.network)
+        return {name: (layer.rank, layer.full_rank) for name, layer in layers.items()}
+
+    @property
+    def inference(self) -> dict[str, int]:
+        """FLOPs of one forward pass of the network alone, by layer."""
+        used, found = walk(self.plan, self.batch, exact=True), dict.fromkeys(self.layers, 0)
+        for call in used.calls:
+            found[call.layer] += call.products.forward
+        return found | {REST: used.rest_forward}
+
     def total(self, parts: Sequence[str] = PARTS) -> Fraction:
         """Return the FLOPs a step of some parts together, exactly; an unknown part is refused with InputError."""
         for part in parts:
@@ -67,11 +83,13 @@ class Account:
 
     def at(self, batch: int) -> Account:
         """Return the account of a step on another number of images."""
-        return self if batch == self.batch else _made(self.plan, batch, self.operations, self.exact)
+        return self if batch == self.batch else account_of(self.plan, batch, self.operations, self.exact)
 
     def backpropagation(self) -> Account:
-        """Return the account of the same network taught by backpropagation."""
-        return _made(self.plan, self.batch, self.operations, exact=True)
+        """Return the account of the same network, plain where it is factored, taught by backpropagation."""
+        if factored(self.plan.routed.network):
+            return account_of(plain_twin(self.plan), self.batch, self.operations)
+        return account_of(self.plan, self.batch, self.operations, exact=True)
 
 
 def account(
@@ -79,6 +97,7 @@ def account(
     batch: int,
     image_shape: Sequence[int],
     optimisers: str | int | Sequence[str | int] = "adam",
+    ranks: float | Mapping[str, int | float] | None = None,
 ) -> Account:
     r"""Return what a training step of a routed network costs, by layer and by part.
 
@@ -90,13 +109,16 @@ def account(
     - weights: delta h^T, where the weight (or a map that hears its gradient) learns
     - feedback: delivery by the maps, B delta
     - plasticity: what the maps learn by, amortised over its interval where it is done between steps
+    - local: local losses. Of factored layers, the gradients of orthogonality and the projections of gradients, and QR
+      retractions by formula, amortised over `retract_every`. Heads, forward and backward, in the row where they stand
     - svd: truncated decompositions of weights, by formula (see `randomised_svd`, `exact_svd`), amortised over
       `refactor_every`; that at initialisation is not counted
     - optimiser: element-wise operations on each parameter that gets a gradient, see `operations`
 
-    The first three are closed forms for Linear and Conv2d layers, each 2 |output| (fan in). Row "rest" holds what is
-    done in no such layer (attention's products, forward and, under "error", the whole of their backward pass), as
-    the counter saw it there. Maps are run alone, on the shapes of their edge.
+    The first three are closed forms for Linear and Conv2d layers, each 2 |output| (fan in), and of both factors of
+    factored ones (see `products_of`); a rule whose step makes a second forward pass has both under forward. Row "rest"
+    holds what is done in no such layer (attention's products, forward and, under "error", the whole of their backward
+    pass), as the counter saw it there. Maps are run alone, on the shapes of their edge.
 
     Parameters
     ----------
@@ -108,6 +130,8 @@ def account(
         Without the batch.
     optimisers : str or int, or two of them
         Name of the optimiser of weights and of feedback maps, or its operations on a parameter.
+    ranks : float or mapping of factored layer to int or float, optional
+        Ranks in place of those in force, which they cannot exceed; a fraction is one of the full rank.
 
     Returns
     -------
@@ -116,24 +140,21 @@ def account(
     Raises
     ------
     InputError
-        If the batch is below 1, the images do not pass the network, or something looks at values.
+        If the batch is below 1, the images do not pass the network, something looks at values, or a rank is asked for
+        a layer that is not factored.
 
     Notes
     -----
-    Ranks are those in force now: a schedule of ranks needs an account for each, and what it does before an epoch is
-    not counted. Nor is what activation checkpointing computes a second time. See `check`.
+    Ranks are those in force now unless told: a schedule of ranks needs an account for each, and what it does before an
+    epoch (spectra, cuts) is not counted. Nor is what activation checkpointing computes a second time. See `check`.
     """
     positive("batch", batch)
-    return _made(blueprint(routed, image_shape), batch, both(optimisers))
+    plan = blueprint(routed, image_shape)
+    return account_of(plan if ranks is None else at_ranks(plan, ranks), batch, both(optimisers))
 
 
-def positive(what: str, number: object) -> None:
-    """Refuse what is no whole number from 1."""
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
-        raise InputError(f"{what} {number!r} is impossible; use a whole number from 1")
-
-
-def _made(plan: Blueprint, batch: int, operations: tuple[int, int], exact: bool = False) -> Account:
+def account_of(plan: Blueprint, batch: int, operations: tuple[int, int], exact: bool = False) -> Account:
+    """Return the account of a blueprint."""
     positive("batch", batch)
     found = walk(plan, batch, exact)
     step, between = _passes(found), {}
@@ -142,17 +163,20 @@ def _made(plan: Blueprint, batch: int, operations: tuple[int, int], exact: bool 
         _add(step, row, in_step(plan, edge, found))
         _add(between, row, between_steps(edge, plan.routed.maps[edge], found))
     _optimise(between, plan.routed, {call.layer for call in found.calls}, operations)
-    order = plan.routed.order
-    named = dict.fromkeys([*(call.layer for call in found.calls), *(edge.target.module for edge in found.edges)])
-    layers = sorted(named, key=lambda name: order.get(Port(name, "output"), len(order)))
-    return Account(batch, (*layers, REST), step, between, plan, operations, exact)
+    for name, loss in plan.routed.losses.items():
+        _add(between, name, retractions(loss))
+    calls = [call.layer for call in found.calls]
+    layers = rows_of(plan.routed, calls, [*(edge.target.module for edge in found.edges), *found.local])
+    return Account(batch, layers, step, between, plan, operations, exact)
 
 
 def _passes(found: Walk) -> Cells:
-    cells: Cells = {(REST, "forward"): found.rest_forward, (REST, "error"): found.rest_backward}
+    rest = {"forward": found.rest_forward, "error": found.rest_backward, "feedback": found.rest_feedback}
+    cells: Cells = {(REST, part): flops for part, flops in rest.items()}
+    for row, flops in found.local.items():
+        _add(cells, row, {"local": flops})
     for call in found.calls:
-        done = {"forward": True, "error": call.hands_on, "weights": call.learns}
-        _add(cells, call.layer, {part: call.products * is_done for part, is_done in done.items()})
+        _add(cells, call.layer, call.products._asdict())
     return cells
 
 
@@ -165,14 +189,11 @@ def _optimise(cells: Cells, routed: Routed, layers: set[str], operations: tuple[
     """Book the updates of all parameters that the pass has given a gradient."""
     for name, p in routed.network.named_parameters():
         if p.grad is not None:
-            # A parametrization's tensors are named below their layer.
-            owners = [layer for layer in layers if name.startswith(f"{layer}." if layer else "")]
-            _add(cells, max(owners, key=len, default=REST), {"optimiser": operations[0] * p.numel()})
-    for edge, feedback in routed.maps.items():
-        learnt = sum(p.numel() for p in feedback.parameters() if p.grad is not None)
-        count = operations[0 if feedback.learns_as_weights else 1]
+            _add(cells, owner(name, layers), {"optimiser": operations[0] * p.numel()})
+    for row, module, as_weights in beside(routed):
+        learnt = sum(p.numel() for p in module.parameters() if p.grad is not None)
         if learnt:
-            _add(cells, edge.target.module, {"optimiser": count * learnt})
+            _add(cells, row, {"optimiser": operations[0 if as_weights else 1] * learnt})
 
 
 def counted(routed: Routed, batch: int, image_shape: Sequence[int]) -> int:

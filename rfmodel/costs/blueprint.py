@@ -36,7 +36,7 @@ class Blueprint:
     Parameters
     ----------
     routed : Routed
-        In training mode but for batch norm, which has no matrix products and refuses batches of one.
+        In training mode, but for batch norm where only products count: it has none, and refuses batches of one.
     image_shape : tuple of int
         Without the batch.
     """
@@ -76,12 +76,12 @@ class Blueprint:
             ) from None
 
 
-def blueprint(routed: Routed, image_shape: Sequence[int]) -> Blueprint:
-    """Return a routed network's blueprint; the network itself is only read, wherever it is."""
+def blueprint(routed: Routed, image_shape: Sequence[int], training: bool = False) -> Blueprint:
+    """Return a routed network's blueprint, its batch norm in `training` or not; the network itself is only read."""
     with _WithoutValues():
         bare = copy.deepcopy(routed)
     bare.train()
     for module in bare.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.eval()
+            module.train(training)
     return Blueprint(bare, tuple(int(side) for side in image_shape))

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from rfmodel.costs.blueprint import Blueprint
 from rfmodel.costs.counter import counting
-from rfmodel.costs.decomposition import truncation
+from rfmodel.costs.decomposition import thin_qr, truncation
 from rfmodel.costs.walk import Walk
 from rfmodel.errors import InputError
 from rfmodel.routing import Edge, Feedback, LowRank, Step, WeightMirror
+from rfmodel.routing.local_loss import LocalLoss
 from rfmodel.routing.parts import Parts
 
 Costs = dict[str, int | Fraction]
@@ -61,10 +62,18 @@ def between_steps(edge: Edge, feedback: Feedback, found: Walk) -> Costs:
     if advance not in AMORTISED:
         return {} if advance.__module__.startswith("rfmodel.routing.") else {"plasticity": _own(edge, feedback)}
     if isinstance(feedback, WeightMirror):
-        a_sample = Fraction(sum(c.products for c in found.calls if c.layer == edge.target.module), _batch(found, edge))
+        forward = sum(call.products.forward for call in found.calls if call.layer == edge.target.module)
+        a_sample = Fraction(forward, _batch(found, edge))
         return {"plasticity": 2 * feedback.samples * a_sample / feedback.every}
     parts: Sequence[LowRank] = feedback.parts if isinstance(feedback, Parts) else [feedback]
     return {"svd": sum((_refactoring(part) for part in parts), Fraction(0))}
+
+
+def retractions(loss: LocalLoss) -> Costs:
+    """Return the FLOPs of bringing a factored layer's U and V back by QR, a step's share of them."""
+    every = loss.weighing.retract_every
+    sizes = [tuple(factor.shape) for factor in (loss.layer.U, loss.layer.V)]
+    return {"local": sum((thin_qr(*size) for size in sizes), Fraction(0)) / every} if every else {}
 
 
 def _refactoring(part: LowRank) -> Fraction:

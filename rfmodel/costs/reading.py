@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rfmodel.costs.accounting import PARTS, Account, positive
+from rfmodel.costs.accounting import PARTS, Account
+from rfmodel.costs.asked import positive
+from rfmodel.costs.memory import KINDS, MemoryAccount
 from rfmodel.errors import InputError
 
 
@@ -68,3 +70,32 @@ def rows(account: Account) -> list[dict[str, object]]:
         ratio = {"share": total / whole if whole else 0.0, "of BP": total / theirs if theirs else float("nan")}
         found.append({"layer": layer, **mega, "total": total / 1e6, **ratio})
     return found
+
+
+def memory_rows(account: MemoryAccount) -> list[dict[str, object]]:
+    """Return a row a layer and one of totals.
+
+    Returns
+    -------
+    list of dict
+        "layer"; MB in training of each kind and in "total"; "of BP", the row's total over that of the same row of the
+        plain network under backpropagation (NaN where that holds nothing); MB in "inference", and "of BP's".
+    """
+    bp, found = account.backpropagation(), []
+    sides = [(side.table, side.inference_table.sum("kind").to_series()) for side in (account, bp)]
+    (table, used), (theirs, their_used) = sides
+    for layer in [*account.layers, "total"]:
+        is_total = layer == "total"
+        own = table.sum("layer") if is_total else table.sel(layer=layer)
+        other = bp.total() if is_total else theirs.sum("kind").to_series().get(layer, 0)
+        answers = (
+            (account.total_inference(), bp.total_inference()) if is_total else (used[layer], their_used.get(layer, 0))
+        )
+        mega = {kind: float(own.sel(kind=kind)) / 1e6 for kind in KINDS}
+        ratios = {"of BP": _ratio(float(own.sum()), other), "inference": answers[0] / 1e6, "of BP's": _ratio(*answers)}
+        found.append({"layer": layer, **mega, "total": float(own.sum()) / 1e6, **ratios})
+    return found
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    return ours / theirs if theirs else float("nan")

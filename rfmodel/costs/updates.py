@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rfmodel.errors import InputError, one_of
 
+STATES = {"sgd": 0, "rmsprop": 1, "adam": 2, "amsgrad": 3, "adamw": 2}
+# Options by which an optimiser remembers one more.
+REMEMBERED = {
+    "sgd": ("momentum",),
+    "rmsprop": ("momentum", "centered"),
+    "adam": ("amsgrad",),
+    "amsgrad": (),
+    "adamw": ("amsgrad",),
+}
 OPERATIONS = {"sgd": 2, "rmsprop": 9, "adam": 13, "amsgrad": 14, "adamw": 13}
 
 
@@ -45,8 +54,31 @@ def operations(name: str, weight_decay: float = 0.0, options: Mapping[str, objec
     return count + ((1 if name == "adamw" else 2) if weight_decay else 0)
 
 
-def both(optimisers: object) -> tuple[int, int]:
-    """Return the operations for weights and for feedback maps, from one or two names or counts.
+def states(name: str, options: Mapping[str, object] | None = None) -> int:
+    """Return how many numbers an optimiser remembers of each parameter.
+
+    sgd none, rmsprop 1 (the mean square), adam and adamw 2 (mean and mean square), amsgrad 3 (and the maximum); one
+    more for a momentum of sgd or rmsprop, and for rmsprop's mean where it is centred. A count of steps for a whole
+    tensor is left out.
+
+    Parameters
+    ----------
+    name : {"sgd", "rmsprop", "adam", "amsgrad", "adamw"}
+    options : mapping
+        The torch optimiser's own: momentum, amsgrad, centered. Others remember nothing.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown.
+    """
+    one_of("optimiser", name, STATES)
+    given = dict(options or {})
+    return STATES[name] + sum(bool(given.get(option)) for option in REMEMBERED[name])
+
+
+def both(optimisers: object, counted: Callable[[str], int] = operations) -> tuple[int, int]:
+    """Return the operations, or states, for weights and for feedback maps, from one or two names or counts.
 
     Raises
     ------
@@ -56,8 +88,10 @@ def both(optimisers: object) -> tuple[int, int]:
     given = list(optimisers) if isinstance(optimisers, list | tuple) else [optimisers] * 2
     if len(given) != 2:
         raise InputError(f"{len(given)} optimisers given; give one, or two: the weights' and the feedback maps'")
-    counts = [operations(o) if isinstance(o, str) else o for o in given]
+    counts = [counted(o) if isinstance(o, str) else o for o in given]
     for count in counts:
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise InputError(f"optimiser {count!r} is no count of operations; give a name, or a whole number from 0")
+            raise InputError(
+                f"optimiser {count!r} is no count of {counted.__name__}; give a name, or a whole number from 0"
+            )
     return counts[0], counts[1]

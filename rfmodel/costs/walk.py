@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from math import prod
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from rfmodel.costs.blueprint import Blueprint
 from rfmodel.costs.counter import counter
+from rfmodel.costs.products import Products, is_weighted, products_of
 from rfmodel.errors import InputError
-from rfmodel.routing import Edge, Feedback, Port
+from rfmodel.routing import Edge, Feedback, Port, Routed
 
 
 @dataclass
@@ -25,19 +24,13 @@ class Call:
     Parameters
     ----------
     layer : str
-    products : int
-        FLOPs of W h: 2 for each entry of the output and each weight that goes into it. W^T delta and delta h^T have
-        the same products, summed in other orders.
-    hands_on, learns : bool
-        Whether its input, and its weight, ask for a gradient.
+    products : Products
     node : autograd node or None
         Of its output.
     """
 
     layer: str
-    products: int
-    hands_on: bool
-    learns: bool
+    products: Products
     node: object
 
 
@@ -50,7 +43,11 @@ class Walk:
     calls : list of Call
         In the order in which they were made.
     rest_forward, rest_backward : int
-        FLOPs outside the weighted layers and the feedback.
+        FLOPs outside the weighted layers, the feedback and the local losses.
+    rest_feedback : int
+        FLOPs by which a rule's own step sends the error to the images.
+    local : dict of row to int
+        FLOPs of local losses, of factored layers and of heads, forward and backward.
     edges : list of Edge
         Those that delivered an error.
     heard : set of Feedback
@@ -62,6 +59,8 @@ class Walk:
     calls: list[Call] = field(default_factory=list)
     rest_forward: int = 0
     rest_backward: int = 0
+    rest_feedback: int = 0
+    local: dict[str, int] = field(default_factory=dict)
     edges: list[Edge] = field(default_factory=list)
     heard: set[Feedback] = field(default_factory=set)
     shapes: dict[Port, tuple[int, ...]] = field(default_factory=dict)
@@ -72,94 +71,115 @@ def walk(plan: Blueprint, size: int, exact: bool = False) -> Walk:
     routed, found = plan.routed, Walk()
     images, labels = plan.batch(size)
     with plan.stepping(size), counter() as count, routed.exact() if exact else nullcontext():
-        with _watching(routed, found, count) as between:
+        between = _Between(count, found)
+        with _watching(routed, between):
             output = routed(images, labels)
         if not isinstance(output, Tensor):
             raise InputError(f"the network returns a {type(output).__name__}; an account needs one tensor")
-        found.rest_forward = between.flops
         nodes = _upstream(output.grad_fn)
-        _sort(nodes, found, between, count)
+        _sort(nodes, routed, between)
+        again = Walk()
         if output.requires_grad:
-            output.sum().backward()
+            with nullcontext() if exact or routed.own_step is None else _watching(routed, _Between(count, again)):
+                output.sum().backward()
     reached = set(nodes)
     for call in found.calls:
-        call.hands_on &= call.node in reached
-        call.learns &= call.node in reached
+        if call.node not in reached:
+            call.products = Products(call.products.forward, 0, 0)
+    _take_in(found, again)
     return found
+
+
+def _take_in(found: Walk, again: Walk) -> None:
+    """Add the layers of a second pass, which was made in place of a backward one, to those of the first."""
+    if again.calls:
+        found.calls += again.calls
+        found.rest_feedback = found.rest_backward - sum(sum(call.products) for call in again.calls)
+        found.rest_backward = 0
+
+
+INSIDE = object()  # a weighted layer, whose products have closed forms
 
 
 @dataclass
 class _Between:
-    """FLOPs outside the weighted layers, and the autograd nodes that were made inside them.
+    """FLOPs outside the weighted layers, and what the autograd nodes of the pass were made by.
 
     What a module within a layer does, as a parametrization of its weight, is outside of it.
     """
 
     count: FlopCounterMode
-    flops: int = 0
-    inside: set[int] = field(default_factory=set)
-    depth: list[bool] = field(default_factory=lambda: [False])
+    found: Walk
+    makers: dict[int, object] = field(default_factory=dict)  # by node: INSIDE, or the row of a head; the rest are not
+    within: list[object] = field(default_factory=lambda: [None])
     mark: tuple[int, int] = (0, 0)
 
     def turn(self) -> None:
         """Book what was done since the last turn."""
         flops, node = self.mark
         self.mark = self.count.get_total_flops(), torch.autograd._get_sequence_nr()
-        if self.depth[-1]:
-            self.inside |= set(range(node, self.mark[1]))
-        else:
-            self.flops += self.mark[0] - flops
+        if self.within[-1] is not None:
+            self.makers |= dict.fromkeys(range(node, self.mark[1]), self.within[-1])
+        self.book(self.within[-1], self.mark[0] - flops, forward=True)
 
-    def enter(self, is_layer: bool) -> None:
+    def book(self, maker: object, flops: int, forward: bool = False) -> None:
+        """Book FLOPs by what did them."""
+        if isinstance(maker, str):
+            self.found.local[maker] = self.found.local.get(maker, 0) + flops
+        elif maker is None and forward:
+            self.found.rest_forward += flops
+        elif maker is None:
+            self.found.rest_backward += flops
+
+    def enter(self, maker: object) -> None:
         self.turn()
-        self.depth.append(is_layer)
+        self.within.append(maker)
 
     def leave(self) -> None:
         self.turn()
-        self.depth.pop()
+        self.within.pop()
 
-
-def is_weighted(module: nn.Module) -> bool:
-    """Whether a module does what Linear or Conv2d do: a subclass with a forward of its own may do anything."""
-    return type(module).forward in (nn.Linear.forward, nn.Conv2d.forward)
+    def watch(self, module: nn.Module, maker: object) -> list:
+        """Let all that a module does be of one maker."""
+        return [
+            module.register_forward_pre_hook(lambda *_: self.enter(maker)),
+            module.register_forward_hook(lambda *_: self.leave(), prepend=True),
+        ]
 
 
 @contextmanager
-def _watching(routed: nn.Module, found: Walk, count: FlopCounterMode) -> Iterator[_Between]:
-    between, handles = _Between(count), []
-    network = routed.network
+def _watching(routed: Routed, between: _Between) -> Iterator[None]:
+    handles, network = [], routed.network
     for name, module in network.named_modules():
         if is_weighted(module):
-            handles += _on_layer(name, module, found, between)
+            handles += _on_layer(name, module, between)
             for part in module.modules():
                 if part is not module:
-                    handles.append(part.register_forward_pre_hook(lambda *_: between.enter(False)))
-                    handles.append(part.register_forward_hook(lambda *_: between.leave(), prepend=True))
+                    handles += between.watch(part, None)
+    for port, head in zip(routed.cuts, routed.heads.values(), strict=True):
+        handles += between.watch(head, port.module)
     for port in {port for edge in routed.edges for port in (edge.source, edge.target)}:
-        handles.append(_on_port(port, network.get_submodule(port.module), found))
+        handles.append(_on_port(port, network.get_submodule(port.module), between.found))
     between.turn()
     try:
-        yield between
+        yield
         between.turn()
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _on_layer(name: str, module: nn.Module, found: Walk, between: _Between) -> list:
+def _on_layer(name: str, module: nn.Module, between: _Between) -> list:
     # The pre-hook comes last and sees what the layer gets, cut or not; the hook comes first and sees what it makes.
-    opened: list[Call] = []
+    opened: list[Tensor] = []
 
     def enter(module: nn.Module, args: tuple, named: dict) -> None:
-        h = args[0] if args else named["input"]
-        opened.append(Call(name, 0, h.requires_grad, _learns(module), None))
-        between.enter(True)
+        opened.append(args[0] if args else named["input"])
+        between.enter(INSIDE)
 
     def leave(module: nn.Module, args: tuple, output: Tensor) -> None:
         between.leave()
-        call = opened.pop()
-        call.products, call.node = 2 * output.numel() * _fan_in(module), output.grad_fn
-        found.calls.append(call)
+        between.found.calls.append(Call(name, products_of(module, opened.pop(), output), output.grad_fn))
 
     return [
         module.register_forward_pre_hook(enter, with_kwargs=True),
@@ -173,41 +193,34 @@ def _on_port(port: Port, module: nn.Module, found: Walk):
     return module.register_forward_hook(lambda _, args, output: found.shapes.update({port: tuple(output.shape)}))
 
 
-def _fan_in(layer: nn.Module) -> int:
-    """How many weights go into one entry of the output."""
-    if isinstance(layer, nn.Linear):
-        return layer.in_features
-    return layer.in_channels // layer.groups * prod(layer.kernel_size)
-
-
-def _learns(layer: nn.Module) -> bool:
-    if "weight" in layer.__dict__:  # laid over the parameter: tapped, or made by an older kind of parametrization
-        return layer.__dict__["weight"].requires_grad
-    if parametrize.is_parametrized(layer, "weight"):
-        return any(p.requires_grad for p in layer.parametrizations.weight.parameters())
-    return layer.weight.requires_grad
-
-
-def _sort(nodes: list, found: Walk, between: _Between, count: FlopCounterMode) -> None:
-    """Tell the nodes of taps from those of layers, and let the counter say what each of the rest does."""
-    mark = [0]
-
-    def before(*_: object) -> None:
-        mark[0] = count.get_total_flops()
-
-    def after(*_: object) -> None:
-        found.rest_backward += count.get_total_flops() - mark[0]
-
+def _sort(nodes: list, routed: Routed, between: _Between) -> None:
+    """Tell the nodes of taps from those of layers, and let the counter say what each of the others does."""
+    losses = {loss: name for name, loss in routed.losses.items()}
     for node in nodes:
         feedback = getattr(node, "feedback", None)
         if isinstance(feedback, Feedback):
             if hasattr(node, "edge"):
-                found.edges.append(node.edge)
+                between.found.edges.append(node.edge)
             else:
-                found.heard.add(feedback)
-        elif node._sequence_nr() not in between.inside:
-            node.register_prehook(before)
-            node.register_hook(after)
+                between.found.heard.add(feedback)
+            continue
+        maker = losses.get(getattr(node, "loss", None), between.makers.get(node._sequence_nr()))
+        if maker is not INSIDE:
+            _time(node, maker, between)
+
+
+def _time(node: object, maker: object, between: _Between) -> None:
+    """Book what a node does in the backward pass by its maker."""
+    mark = [0]
+
+    def before(*_: object) -> None:
+        mark[0] = between.count.get_total_flops()
+
+    def after(*_: object) -> None:
+        between.book(maker, between.count.get_total_flops() - mark[0])
+
+    node.register_prehook(before)
+    node.register_hook(after)
 
 
 def _upstream(root: object) -> list:

@@ -6,10 +6,12 @@ function draws. All selection goes through `selection`, all intervals through `i
 tables cannot disagree.
 """
 
+from rfmodel.figures.account_by_layer import account_by_layer, account_height
 from rfmodel.figures.accuracy import accuracy_and_dead, test_accuracy
 from rfmodel.figures.against import accuracy_by_rank, flops_to_fraction
 from rfmodel.figures.against_reference import metric_against
 from rfmodel.figures.agreement import agreement_matrix
+from rfmodel.figures.alignment import aligned, alignment_by_epoch, alignment_heights, mean_angles
 from rfmodel.figures.animation import animate_fields
 from rfmodel.figures.bars import accuracy_bars
 from rfmodel.figures.by_axis import metric_by_axis, values_by_axis
@@ -19,6 +21,8 @@ from rfmodel.figures.costs import PARTS, cost_by_part, costed, flops_to, relativ
 from rfmodel.figures.curves import accuracy_curves
 from rfmodel.figures.discrimination import discrimination_map
 from rfmodel.figures.distributions import metric_distribution, p0_and_shares, power_composition
+from rfmodel.figures.errors_by_epoch import error_curves, errors_height
+from rfmodel.figures.factors_by_epoch import FACTORS, factored, factors_by_epoch, factors_height
 from rfmodel.figures.feedback import FEEDBACK_ANGLES, FEEDBACK_ERRORS, diagnosed, feedback_by_step
 from rfmodel.figures.fit_gallery import fit_figure, fit_gallery
 from rfmodel.figures.galleries import field_gallery, gallery_figure
@@ -33,6 +37,7 @@ from rfmodel.figures.plate import Plate
 from rfmodel.figures.plates import plates
 from rfmodel.figures.published_dynamics import Shown, learning_dynamics, published_panels
 from rfmodel.figures.responses import area_summation, response_curves, tuning_curves
+from rfmodel.figures.rule_plates import alignment_plates, error_plates, factor_plates
 from rfmodel.figures.selection import (
     KINDS,
     conditions,
@@ -63,6 +68,7 @@ from rfmodel.figures.tuning import orientation_tuning, polar_tuning
 
 __all__ = [
     "Comparison",
+    "FACTORS",
     "FEEDBACK_ANGLES",
     "FEEDBACK_ERRORS",
     "KINDS",
@@ -73,12 +79,18 @@ __all__ = [
     "Row",
     "Shown",
     "TheoryRow",
+    "account_by_layer",
+    "account_height",
     "accuracy_and_dead",
     "accuracy_bars",
     "accuracy_by_rank",
     "accuracy_curves",
     "agreement_matrix",
+    "aligned",
+    "alignment_by_epoch",
+    "alignment_heights",
     "alignment_over_time",
+    "alignment_plates",
     "angle_panels",
     "animate_fields",
     "area_summation",
@@ -96,8 +108,15 @@ __all__ = [
     "difference_by_step",
     "discrimination_map",
     "error_by_width",
+    "error_curves",
     "error_over_time",
+    "error_plates",
+    "errors_height",
     "estimate_names",
+    "factor_plates",
+    "factored",
+    "factors_by_epoch",
+    "factors_height",
     "feedback_alignment",
     "feedback_by_step",
     "field_gallery",
@@ -119,6 +138,7 @@ __all__ = [
     "level_conditions",
     "lines",
     "matrices",
+    "mean_angles",
     "metric_against",
     "metric_by_axis",
     "metric_distribution",

@@ -132,9 +132,9 @@ def costs(chosen: list[str]) -> str:
     """Return the caption of `cost_by_part`."""
     return (
         f"Floating-point operations of one step on a full batch by part, over all layers, of {len(chosen)} conditions:"
-        " counts from shapes, equal for every seed, so that there is no interval. Beside each bar its ratio to"
-        " backpropagation on a network of the same form, where the study has it. Operations are no seconds: a part that"
-        " moves much and computes little takes longer than its share."
+        " counts from shapes, at the ranks of the first epoch, equal for every seed, so that there is no interval."
+        " Beside each bar its ratio to backpropagation on a network of the same form, where the study has it."
+        " Operations are no seconds: a part that moves much and computes little takes longer than its share."
     )
 
 

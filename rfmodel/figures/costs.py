@@ -19,6 +19,7 @@ PARTS = {
     "weights": "#56A9D0",
     "feedback": "#117733",
     "plasticity": "#999933",
+    "local": "#D9A441",
     "svd": "#CC6677",
     "optimiser": "#882255",
 }

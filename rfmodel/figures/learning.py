@@ -14,6 +14,7 @@ from rfmodel.figures.theme import condition_colours, line_count, themed, wrapped
 
 SPLITS = ("train", "validation", "test")
 UNITS = {"accuracy": ("accuracy (%)", 100.0), "loss": ("loss (nats)", 1.0)}
+FEW = 8  # conditions whose bands stand beside each other; those of more are fainter
 QUANTITIES = {"angle": "angle with BP (°)", "feedback_norm": "feedback norm"}
 
 
@@ -46,6 +47,7 @@ def history(
     chosen: list[str],
     scale: float = 1.0,
     colours: dict[str, str] | None = None,
+    dashes: dict[str, str] | None = None,
 ) -> dict[str, float]:
     """Draw one quantity by epoch or step: the mean over finished runs and their range; diverged runs to a cross.
 
@@ -58,10 +60,12 @@ def history(
     values : DataArray, dims (run, epoch) or (run, step)
         What is drawn, multiplied by `scale`.
     chosen : list of str
-        The conditions overlaid, at most eight.
+        The conditions overlaid, at most eight unless dashes tell more apart.
     scale : float
     colours : dict of condition to colour, optional
         By the condition's place in the study by default.
+    dashes : dict of condition to line style, optional
+        Solid by default.
 
     Returns
     -------
@@ -87,15 +91,23 @@ def history(
         known = np.isfinite(mean)
         if not known.any():
             continue
-        axes.fill_between(times[known], low[known], high[known], color=colours[condition], alpha=0.2, linewidth=0)
+        faint = 0.2 if len(chosen) <= FEW else 0.1
+        axes.fill_between(times[known], low[known], high[known], color=colours[condition], alpha=faint, linewidth=0)
         mark = "o" if known.sum() == 1 else None
-        axes.plot(times[known], mean[known], color=colours[condition], marker=mark, markersize=3)
+        dash = (dashes or {}).get(condition, "-")
+        axes.plot(times[known], mean[known], dash, color=colours[condition], marker=mark, markersize=3)
         ends[condition] = float(mean[known][-1])
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     return ends
 
 
-def label_ends(axes: Axes, ends: dict[str, float], colours: dict[str, str], inches: float) -> list[Artist]:
+def label_ends(
+    axes: Axes,
+    ends: dict[str, float],
+    colours: dict[str, str],
+    inches: float,
+    dashes: dict[str, str] | None = None,
+) -> list[Artist]:
     """Write each line's label to the right of the axes at its last value, moved apart until none overlaps.
 
     Parameters
@@ -108,6 +120,8 @@ def label_ends(axes: Axes, ends: dict[str, float], colours: dict[str, str], inch
         Colour of each condition.
     inches : float
         Height of the axes, by which lines of 8 pt are spaced.
+    dashes : dict of condition to line style, optional
+        Of the strokes that lead to the labels; solid by default.
     """
     low, high = axes.get_ylim()
     names = sorted(ends, key=lambda name: ends[name])
@@ -118,6 +132,7 @@ def label_ends(axes: Axes, ends: dict[str, float], colours: dict[str, str], inch
         text = {"xytext": (1.09, place), "textcoords": "axes fraction", "va": "center", "ha": "left"}
         line = {
             "arrowstyle": "-",
+            "linestyle": (dashes or {}).get(name, "-"),
             "color": colours[name],
             "linewidth": 0.6,
             "shrinkA": 2,

@@ -20,6 +20,7 @@ from rfmodel.figures.groups import Line, level_conditions, lines, narrow_control
 from rfmodel.figures.learning import drawn_edges, feedback_alignment, learning_curves, learning_height
 from rfmodel.figures.plate import OVERLAID, ROWS, Plate, pages
 from rfmodel.figures.rows import row_height
+from rfmodel.figures.rule_plates import rules_beside
 from rfmodel.figures.science_plates import emergence, of_layer, representation
 from rfmodel.figures.selection import conditions, fielded, layers, readout, seeds
 from rfmodel.figures.theme import line_count, new_axes, new_figure
@@ -54,6 +55,7 @@ def plates(study: xr.Dataset, galleries: int = 3, compared: Sequence[Comparison]
         yield from emergence(study, layer, leads=layer == lead)
     yield from representation(study)
     yield from _learning(study)
+    yield from rules_beside(study)
     yield from _feedback_by_step(study)
     yield from _costs(study)
 

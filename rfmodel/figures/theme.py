@@ -49,6 +49,7 @@ POWER_COLOURS = {"p0": "#0072B2", "p1": "#F0B323", "p2": "#D55E00", "p_rest": "#
 
 # Tol's muted palette, ordered so that neighbours differ most; a figure never overlays more than its length.
 CONDITION_PALETTE = ("#332288", "#CC6677", "#117733", "#56A9D0", "#999933", "#882255", "#44AA99", "#AA4499")
+DASHES = ("-", "--", "-.")  # by which conditions of one colour are told apart on one axis
 
 
 @functools.cache
@@ -142,6 +143,11 @@ def png(figure: Figure) -> bytes:
 def condition_colours(study: xr.Dataset) -> dict[str, str]:
     """Return the colour of each condition, by its place in the study; it recurs after eight conditions."""
     return {c: CONDITION_PALETTE[i % len(CONDITION_PALETTE)] for i, c in enumerate(conditions(study))}
+
+
+def condition_dashes(study: xr.Dataset) -> dict[str, str]:
+    """Return the line style of each condition: solid for the first eight, another where the colours recur."""
+    return {c: DASHES[i // len(CONDITION_PALETTE) % len(DASHES)] for i, c in enumerate(conditions(study))}
 
 
 def wrapped(label: str, width: int = 20) -> str:

@@ -2,6 +2,7 @@
 
 from rfmodel.models.lenet import LeNet
 from rfmodel.models.mlp import MLP
+from rfmodel.models.mobilenet import MobileNet
 from rfmodel.models.resnet import ResNet
 from rfmodel.models.retina_vvs import RetinaVVS
 from rfmodel.models.small_conv import SmallConv
@@ -18,6 +19,7 @@ NETWORKS = {
     "vgg13": VGG13,
     "lenet": LeNet,
     "resnet": ResNet,
+    "mobilenet": MobileNet,
     "vit": ViT,
 }
 
@@ -27,6 +29,7 @@ __all__ = [
     "VGG",
     "VGG13",
     "LeNet",
+    "MobileNet",
     "ResNet",
     "RetinaVVS",
     "SmallConv",

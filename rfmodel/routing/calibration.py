@@ -50,7 +50,8 @@ def calibrate(
     with routed.exact():
         true = _energy(routed, pairs, loss)
     factors: dict[Edge, float] = {}
-    for port in sorted(true, key=lambda target: routed.order[target], reverse=True):
+    targets = true.keys() & {edge.target for edge in routed.edges}
+    for port in sorted(targets, key=lambda target: routed.order[target], reverse=True):
         factor = (true[port] / _energy(routed, pairs, loss)[port]).sqrt()
         if not bool(factor.isfinite() & (factor > 0)):
             for edge in factors:  # nothing is left half done

@@ -144,6 +144,30 @@ def forks(record: Trace) -> list[Port]:
     return [nodes[node] for node in begin if not _reads(final.grad_fn, first, without=node)]
 
 
+def passed_by(record: Trace, ports: Sequence[Port]) -> set[Port]:
+    """Return those of the ports that a skip leads past: the output hears a layer before them on another way too."""
+    nodes: dict[Port, object] = {}
+    layers: list[object] = []
+    handles = []
+    for name in record.weighted:
+        hook = record.layer(name).register_forward_hook(lambda _, args, output: layers.append(output.grad_fn))
+        handles.append(hook)
+    for port in ports:
+        module = record.network.get_submodule(port.module)
+        if port.side == "input":
+            hook = module.register_forward_pre_hook(lambda _, args, p=port: nodes.__setitem__(p, args[0].grad_fn))
+        else:
+            hook = module.register_forward_hook(lambda _, args, out, p=port: nodes.__setitem__(p, out.grad_fn))
+        handles.append(hook)
+    with looking(record.network, handles):
+        final = record.network(record.example)
+    return {
+        port
+        for port, node in nodes.items()
+        if set(layers) & set(_upstream(node)) & set(_upstream(final.grad_fn, without=node))
+    }
+
+
 def _bypasses(node: object, readers: dict[object, list], order: dict[object, int], layers: set[object]) -> bool:
     """Whether a weighted layer lies on one of several ways from `node` to the place where they have all met."""
     open_ways: dict[object, int] = {}

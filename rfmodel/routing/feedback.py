@@ -30,11 +30,14 @@ class Step:
         Share of the update that this pass carries: what is no sum over samples acts by it, and so once an update.
     labels : Tensor (batch, classes) or None
         One-hot labels, for maps with `reads_labels`.
+    processes : int
+        How many share the update: gradients are averaged over them.
     """
 
     weight: float
     share: float
     labels: Tensor | None = None
+    processes: int = 1
 
 
 class Feedback(nn.Module):

@@ -159,7 +159,7 @@ def truncated(
     Eckart & Young (1936); the released code of Hanut & Kadmon starts its normative maps so.
     """
     try:
-        U, S, Vh = _decomposed(W, rank, iterations)
+        U, S, Vh = decomposed(W, rank, iterations)
     except torch.linalg.LinAlgError:
         if bool(W.isfinite().all()):
             raise
@@ -169,7 +169,8 @@ def truncated(
     return root[:, None] * Vh[:rank], (U[:, :rank] * root).mT
 
 
-def _decomposed(W: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+def decomposed(W: Tensor, rank: int, iterations: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return U, S and V^T of W: all of them where `iterations` is 0, else `rank` by that many power iterations."""
     if not iterations:
         return torch.linalg.svd(W, full_matrices=False)
     with torch.random.fork_rng(devices=[W.device] if W.device.type == "cuda" else []):

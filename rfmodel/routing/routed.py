@@ -8,41 +8,23 @@ One `loss.backward()` therefore runs any rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from math import inf
 
 import torch
 from torch import Tensor, nn
 
 from rfmodel.errors import InputError
+from rfmodel.factors import take_ranks
 from rfmodel.routing.feedback import Feedback, Step
+from rfmodel.routing.heads import HeadHere, ShareHere
+from rfmodel.routing.laying import factored, heads_of, lay, step_of
+from rfmodel.routing.local_loss import LocalLoss
+from rfmodel.routing.observing import Loss, Observation, take
 from rfmodel.routing.ports import Edge, Port, trace
-from rfmodel.routing.rules import Rule, lay, make_rule
-from rfmodel.routing.taps import Cut, Note, Pass, TapHere, TapWeight, Wiring
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass
-class Observation:
-    """What one backward pass did.
-
-    Parameters
-    ----------
-    signals : dict of Port to Tensor
-        Total error delivered at each target, shaped like the activity there.
-    gradients : dict of str to Tensor
-        Gradients of the network's parameters; those that none reaches are absent.
-    arriving, delivered : dict of Edge to Tensor
-        Error at each edge's source, and what that edge alone delivered; empty for the true errors.
-    """
-
-    signals: dict[Port, Tensor] = field(default_factory=dict)
-    gradients: dict[str, Tensor] = field(default_factory=dict)
-    arriving: dict[Edge, Tensor] = field(default_factory=dict)
-    delivered: dict[Edge, Tensor] = field(default_factory=dict)
+from rfmodel.routing.rules import Rule, make_rule
+from rfmodel.routing.taps import FACTORS, Cut, Note, Pass, TapFactors, TapHere, TapWeight, Wiring
 
 
 class Routed(nn.Module):
@@ -53,13 +35,16 @@ class Routed(nn.Module):
     Parameters
     ----------
     network : nn.Module
-        A plain network. Called by itself it stays plain: the hooks act only inside `Routed.forward`.
+        A plain network. Called by itself it stays plain: the hooks act only inside `Routed.forward`. A rule that
+        trains factors puts factored layers in the place of its own; see `rfmodel.factors.merge`.
     rules : mapping of site pattern to Rule or rule name
-        See `rules.lay`; {} is backpropagation.
+        See `laying.lay`; {} is backpropagation.
     example : Tensor, shape (batch, ...)
         An input to trace the network with; its values do not matter.
     seed : int
         Each map is drawn from (seed, edge name).
+    epochs : int, optional
+        Of the training, which schedules of ranks need.
 
     Attributes
     ----------
@@ -67,6 +52,14 @@ class Routed(nn.Module):
     feedback : nn.ModuleDict
         The maps; `feedback_parameters()` and `network.parameters()` go to their own optimisers.
     maps : dict of Edge to Feedback
+    cuts : list of Port
+        Where units end that learn from a loss of their own.
+    heads : nn.ModuleDict
+        Their losses, whose parameters belong to the optimiser of the network's weights.
+    own_step : Module or None
+        The training step of a rule that is no list of edges.
+    local : nn.ModuleDict
+        The local losses of factored layers; `losses` by the layer's name.
     advances : bool
         Whether `advance` must be called after each optimiser step.
     steps : int
@@ -75,6 +68,8 @@ class Routed(nn.Module):
         Share of the loss that one sample carries; None is 1/len(batch), that of a mean loss. Set it to 1/N where
         a step's N samples arrive in several passes, so that plasticity does not depend on the split; under DDP N
         are the process's own samples. A loss that is a sum over samples must be divided by N first.
+    processes : int
+        How many average their gradients, for what is a sum over a batch.
 
     Raises
     ------
@@ -82,23 +77,46 @@ class Routed(nn.Module):
         If a rule cannot be laid over the network; the message names the site, edge or port.
     """
 
-    def __init__(self, network: nn.Module, rules: Mapping[str, Rule | str], example: Tensor, seed: int = 0) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        rules: Mapping[str, Rule | str],
+        example: Tensor,
+        seed: int = 0,
+        epochs: int | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         record = trace(network, example)
         made = {site: make_rule(rule) if isinstance(rule, str) else rule for site, rule in rules.items()}
-        laid = lay(record, made, seed)
-        if laid:
+        plain = dict(network.named_modules())
+        try:
+            losses = factored(record, made, seed, epochs)
+            if losses:
+                record = trace(network, example)  # of the factored layers
+            laid = lay(record, made, seed, losses)
+            heads = heads_of(record, made, seed)
+            self.own_step = step_of(record, made, seed)
+        except InputError:
+            for name, module in plain.items():  # what cannot be taught leaves the network as it came
+                if network.get_submodule(name) is not module:
+                    network.set_submodule(name, module)
+            raise
+        if laid or heads or self.own_step is not None:
             _refuse_in_place(network)
         self.edges = list(laid)
         self.feedback = nn.ModuleDict({_key(edge): feedback for edge, feedback in laid.items()})
         self.feedback.to(example.device)
+        self.local = nn.ModuleDict({name.replace(".", "/"): loss for name, loss in losses.items()})
+        self.cuts = list(heads)
+        self.heads = nn.ModuleDict({_key(port): head for port, head in heads.items()})
         self.weighted = record.weighted
         self.order = {port: firing.when for port, firing in record.firings.items()}
         self.loss_weight: float | None = None
+        self.processes = 1
         self.classes = record.classes
-        self.reads_labels = any(feedback.reads_labels for feedback in laid.values())
-        self.advances = any(feedback.advances for feedback in laid.values())
+        self.reads_labels = bool(heads) or any(feedback.reads_labels for feedback in laid.values())
+        self.advances = bool(losses) or any(feedback.advances for feedback in laid.values())
         self.steps, self._seen = 0, {}
         self._exact = False
         self._wiring = Wiring()
@@ -108,6 +126,11 @@ class Routed(nn.Module):
     def maps(self) -> dict[Edge, Feedback]:
         return dict(zip(self.edges, self.feedback.values(), strict=True))
 
+    @property
+    def losses(self) -> dict[str, LocalLoss]:
+        """The local losses of factored layers, by the layer's name, in the order in which they fire."""
+        return {name.replace("/", "."): loss for name, loss in self.local.items()}
+
     def _hook(self) -> None:
         wiring = self._wiring
         for edge, feedback in self.maps.items():
@@ -116,33 +139,51 @@ class Routed(nn.Module):
         hooks = [TapHere(port, wiring) for port in wiring.edges]
         targets = dict.fromkeys(edge.target for edge in self.edges)
         hooks += [Cut(port, wiring, wiring.heard_afar(port)) for port in targets]
+        hooks += [
+            HeadHere(port, wiring, False, head) for port, head in zip(self.cuts, self.heads.values(), strict=True)
+        ]
         for hook in hooks:
             module = self.network.get_submodule(hook.port.module)
             register = module.register_forward_hook if hook.port.side == "output" else module.register_forward_pre_hook
             register(hook)
+        if self.cuts:
+            self.network.register_forward_hook(ShareHere(wiring))
         for feedback in self.maps.values():
             if feedback.learns_from_gradient:
                 hook = TapWeight(feedback, wiring)
-                wiring.tapped.append(feedback.layer)
+                wiring.tapped.append((feedback.layer, ("weight",)))
                 feedback.layer.register_forward_pre_hook(hook.lay)
                 # Always: activation checkpointing leaves the last layer that it runs again by an exception.
                 feedback.layer.register_forward_hook(hook.take_away, always_call=True)
+        for loss in self.local.values():
+            hook = TapFactors(loss, wiring)
+            wiring.tapped.append((loss.layer, FACTORS))
+            loss.layer.register_forward_pre_hook(hook.lay)
+            loss.layer.register_forward_hook(hook.take_away, always_call=True)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the network's output; `labels` (batch,) are needed only by rules that learn from them."""
-        if self._exact or not self.edges:
+        if not self.routes_errors:
             return self.network(images)
         if self.advances and self.training and not torch.compiler.is_compiling():
             self._refuse_standing_still()
-        with self._wiring.serve(self._begin(images, labels)):
-            return self.network(images)
+        passed = self._begin(images, labels)
+        with self._wiring.serve(passed):
+            return self._run(images, passed.step)
+
+    def _run(self, images: Tensor, step: Step) -> Tensor:
+        return (
+            self.network(images) if self._exact or self.own_step is None else self.own_step(self.network, images, step)
+        )
 
     def _begin(self, images: Tensor, labels: Tensor | None, cutting: bool = True, note: Note | None = None) -> Pass:
         weight = 1 / max(len(images), 1) if self.loss_weight is None else self.loss_weight
         if not 0 < weight < inf:
             raise InputError(f"loss_weight {weight} is impossible; use a sample's share of the loss, 1/N")
+        if labels is None and self.cuts:
+            raise InputError("a rule that learns from labels needs them: call routed(images, labels)")
         onehot = self._onehot(labels) if self.reads_labels and labels is not None else None
-        return Pass(Step(weight, len(images) * weight, onehot), cutting, note)
+        return Pass(Step(weight, len(images) * weight, onehot, self.processes), cutting, note)
 
     def _onehot(self, labels: Tensor) -> Tensor:
         if labels.is_floating_point():
@@ -168,6 +209,7 @@ class Routed(nn.Module):
     def load_state_dict(self, *args: object, **options: object):
         """Load as any module does; weights that come from a file are no step that feedback should be told of."""
         self._seen = {}
+        self.take_ranks(args[0] if args else options["state_dict"])
         return super().load_state_dict(*args, **options)
 
     def get_extra_state(self) -> Tensor:
@@ -181,7 +223,7 @@ class Routed(nn.Module):
     @property
     def routes_errors(self) -> bool:
         """Whether gradients through this module follow feedback maps and not the true Jacobian."""
-        return bool(self.edges) and not self._exact
+        return bool(self.edges or self.local or self.cuts or self.own_step is not None) and not self._exact
 
     @contextmanager
     def exact(self) -> Iterator[nn.Module]:
@@ -202,6 +244,8 @@ class Routed(nn.Module):
             the others; by default all.
         """
         chosen = [f for f in self.maps.values() if as_weights is None or f.learns_as_weights == as_weights]
+        chosen += [] if as_weights else list(self.local.values())
+        chosen += [] if as_weights is False else list(self.heads.values())
         return [p for feedback in chosen for p in feedback.parameters() if p.requires_grad]
 
     def advance(self, optimisers: Sequence[torch.optim.Optimizer] = ()) -> None:
@@ -214,14 +258,42 @@ class Routed(nn.Module):
         """
         self.steps += 1
         if self.advances:
-            for feedback in self.maps.values():
-                feedback.advance(self.steps, optimisers)
+            for part in (*self.maps.values(), *self.local.values()):
+                part.advance(self.steps, optimisers)
             self._seen = {}
 
-    def start_epoch(self, epoch: int, optimisers: Sequence[torch.optim.Optimizer] = ()) -> None:
-        """Do what rules do before an epoch (the first is 1): take the rank that a schedule gives."""
+    def start_epoch(self, epoch: int, optimisers: Sequence[torch.optim.Optimizer] = (), cutting: bool = True) -> bool:
+        """Do what rules do before an epoch (the first is 1): take the rank that a schedule gives.
+
+        Parameters
+        ----------
+        epoch : int
+        optimisers : sequence of Optimizer
+            Those of weights and feedback, whose moments go with what is cut.
+        cutting : bool
+            False for an epoch that has begun before: factors that are loaded have its rank.
+
+        Returns
+        -------
+        bool
+            Whether parameters have other shapes than before.
+        """
         for feedback in self.maps.values():
             feedback.start_epoch(epoch, optimisers)
+        return any([loss.start_epoch(epoch, optimisers, cutting) for loss in self.local.values()])
+
+    def take_ranks(self, state: Mapping[str, object]) -> None:
+        """Give factored layers the ranks that they have in a state dict of this module.
+
+        Raises
+        ------
+        InputError
+            If the state's factors are not of these layers, or of a higher rank than they.
+        """
+        if self.local:
+            take_ranks(self.network, state, "network.")
+        for loss in self.local.values():
+            loss.take_rank()
 
     def observe(self, images: Tensor, labels: Tensor, loss: Loss = nn.functional.cross_entropy) -> Observation:
         """Return what a backward pass does under the rule, or under backpropagation inside `exact()`.
@@ -237,37 +309,24 @@ class Routed(nn.Module):
         loss : callable of (output, labels)
         """
         found = Observation()
-        kept = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
+        passed = self._begin(images, labels, cutting=not self._exact, note=found.note)
 
-        def note(edge: Edge, delta: Tensor, sent: Tensor) -> None:
-            found.arriving[edge], found.delivered[edge] = delta, sent
+        def run() -> Tensor:
+            with self._wiring.serve(passed):
+                return self._run(images, passed.step)
 
-        named = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
-        passed = self._begin(images, labels, cutting=not self._exact, note=note)
-        live = passed.live
-        try:
-            with torch.enable_grad(), torch.random.fork_rng([images.device] if images.is_cuda else []):
-                with self._wiring.serve(passed):
-                    output = self.network(images)
-                roots = [*live.values(), *named.values()]
-                gradients = torch.autograd.grad(loss(output, labels), roots, allow_unused=True)
-        finally:
-            for name, buffer in self.network.named_buffers():
-                buffer.data.copy_(kept[name])  # by .data: a graph that waits for its backward pass may have saved it
-        found.signals = {port: delta for port, delta in zip(live, gradients, strict=False) if delta is not None}
-        rest = zip(named, gradients[len(live) :], strict=True)
-        found.gradients = {name: gradient for name, gradient in rest if gradient is not None}
+        take(found, self, passed.live, run, lambda output: loss(output, labels))
         return found
 
     def teaching_signals(
         self, images: Tensor, labels: Tensor, loss: Loss = nn.functional.cross_entropy
     ) -> dict[Port, Tensor]:
         """Return the error delivered at each target: the rule's, or the true one inside `exact()`; see `observe`."""
-        return self.observe(images, labels, loss).signals if self.edges else {}
+        return self.observe(images, labels, loss).signals if self.edges or self.cuts else {}
 
 
-def _key(edge: Edge) -> str:
-    return str(edge).replace(".", "/")  # a ModuleDict's keys have no dots
+def _key(place: Edge | Port) -> str:
+    return str(place).replace(".", "/")  # a ModuleDict's keys have no dots
 
 
 def _refuse_in_place(network: nn.Module) -> None:

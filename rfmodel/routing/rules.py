@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from math import prod, sqrt
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from rfmodel.errors import InputError, nearest, one_of
-from rfmodel.routing.feedback import Feedback, Step, generator_for
+from rfmodel.routing.factoring import Factors
+from rfmodel.routing.feedback import Feedback
 from rfmodel.routing.geometry import Geometry
-from rfmodel.routing.placement import geometry_of
-from rfmodel.routing.ports import Edge, Port, Routing, Trace, check
-from rfmodel.routing.reciprocal import WeightMirror
-from rfmodel.routing.topologies import is_glob, sites_of
+from rfmodel.routing.heads import HeadPlan
+from rfmodel.routing.local_loss import LocalLoss
+from rfmodel.routing.ports import Edge, Port, Routing, Trace
 
 
 @dataclass(frozen=True)
@@ -48,6 +47,10 @@ class Plan:
         Which of the rule's edges this is, in the order in which their targets fire, and how many there are.
     shape : tuple of int
         Shape at the target, without the batch.
+    losses : tuple of LocalLoss
+        Of the factored layers that the edge's error teaches, in the order in which they fire.
+    is_last : bool
+        Whether the target is the output of the network's last layer.
     """
 
     edge: Edge
@@ -61,6 +64,8 @@ class Plan:
     place: int = 0
     count: int = 1
     shape: tuple[int, ...] = ()
+    losses: tuple[LocalLoss, ...] = ()
+    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,16 @@ class Rule:
         Where it is given, these rules are laid in place of this one, each over its own part.
     wants_output : bool
         Whether one of the edges at least must read the output's own error (Oja's rule on labels).
+    factors : Factors, optional
+        How layers are trained in the space of their singular value decomposition.
+    cuts : callable of (Trace, sites) -> ports, optional
+        Where units end that learn from a loss of their own; the graph is cut there, and no edge is laid.
+    head : callable of HeadPlan -> Module, optional
+        Makes the local loss at each cut: a module that takes (h, y), the activity and one-hot labels (batch, classes),
+        and returns a mean over the batch. Its parameters learn as weights do. None leaves the graph whole there.
+    step : callable of (Trace, seed) -> Module, optional
+        Makes a training step of the rule's own, for the whole network: a module that takes (network, images, Step) and
+        returns the network's output, whose backward pass gives the weights what they learn by.
     """
 
     name: str
@@ -83,6 +98,17 @@ class Rule:
     feedback: Callable[[Plan], Feedback]
     parts: Mapping[str, Rule] = field(default_factory=dict)
     wants_output: bool = False
+    factors: Factors | None = None
+    cuts: Callable[[Trace, Sequence[str]], Sequence[Port]] | None = None
+    head: Callable[[HeadPlan], nn.Module | None] | None = None
+    step: Callable[[Trace, int], nn.Module] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.factors, Factors | None):
+            raise InputError(
+                f"factors {self.factors!r} of rule '{self.name}' are no rfmodel.routing.factoring.Factors; give those, "
+                "or None"
+            )
 
 
 RULES: dict[str, Callable[..., Rule]] = {}
@@ -126,176 +152,3 @@ def call_factory(name: str, factory: Callable[..., Rule], options: Mapping[str, 
     if missing:
         raise InputError(f"rule '{name}' needs {', '.join(missing)}; say for example {missing[0]} = 4")
     return factory(**options)
-
-
-def lay(record: Trace, rules: Mapping[str, Rule], seed: int = 0) -> dict[Edge, Feedback]:
-    """Lay every rule's edges over the traced network and make their maps.
-
-    Parameters
-    ----------
-    record : Trace
-    rules : mapping of site pattern to Rule
-        A name wins over a glob, so that {"*": fa, "head.logits": bp} leaves the last layer to backpropagation.
-        Sites that no pattern names learn by backpropagation.
-    seed : int
-
-    Returns
-    -------
-    dict of Edge to Feedback, in the order of the patterns
-
-    Raises
-    ------
-    InputError
-        If a site is unknown or named twice, or an edge or a rank cannot be; the message names the pattern.
-    """
-    taken: dict[str, str] = {}
-    edges: dict[Edge, Feedback] = {}
-    for pattern, rule in sorted(_parted(rules).items(), key=lambda item: is_glob(item[0])):
-        try:
-            edges |= _lay_one(record, pattern, rule, taken, seed)
-        except InputError as error:
-            raise InputError(f'rules."{pattern}": {error}') from None
-    return edges
-
-
-def _parted(rules: Mapping[str, Rule]) -> dict[str, Rule]:
-    flat: dict[str, Rule] = {}
-    for pattern, rule in rules.items():
-        for part, own in (_parted(rule.parts) if rule.parts else {pattern: rule}).items():
-            if part in flat:
-                raise InputError(f'rules."{part}" is given twice, by itself and in a partition; keep one of the two')
-            flat[part] = own
-    return flat
-
-
-def _lay_one(record: Trace, pattern: str, rule: Rule, taken: dict[str, str], seed: int) -> dict[Edge, Feedback]:
-    laid: dict[Edge, Feedback] = {}
-    sites = _claim(record, pattern, taken)
-    edges = [edge for edge in rule.routing(record, sites) if not _is_taken(record, edge, pattern, taken)]
-    for place, edge in enumerate(edges):
-        check(edge, record)
-        plan = replace(_plan(edge, record, seed), place=place, count=len(edges))
-        laid[edge] = rule.feedback(plan)
-        _refuse_silent(plan, laid[edge])
-        _refuse_tied(edge, laid[edge], record)
-        _try(edge, laid[edge], record)
-    if rule.wants_output and not any(_plan(edge, record, seed).from_output for edge in edges):
-        raise InputError(
-            f"use_targets of rule '{rule.name}': labels drive P only where the error is the output's, and none of "
-            f"{', '.join(map(str, edges))} reads it; name the output layer too"
-        )
-    return laid
-
-
-def _claim(record: Trace, pattern: str, taken: dict[str, str]) -> Sequence[str]:
-    sites = sites_of(record, pattern)
-    kept = [site for site in sites if not (is_glob(pattern) and site in taken)]
-    wider = [taken[site] for site in sites if is_glob(taken.get(site, ""))]
-    if wider and not kept:
-        raise InputError(
-            f'every site that it fits is taken by "{wider[0]}", which stands before it; give the narrower pattern first'
-        )
-    for site in kept:
-        if site in taken:
-            raise InputError(f"site '{site}' is named by \"{taken[site]}\" too; keep one of the two")
-        taken[site] = pattern
-    return type(sites)(kept, pattern)
-
-
-def _is_taken(record: Trace, edge: Edge, pattern: str, taken: dict[str, str]) -> bool:
-    """Whether a glob's edge leads to a site that another pattern has."""
-    return is_glob(pattern) and taken.get(edge.target.module, pattern) != pattern
-
-
-def _plan(edge: Edge, record: Trace, seed: int) -> Plan:
-    geometry = geometry_of(edge, record)
-    layer = record.layer(edge.target.module) if edge.is_reciprocal else None
-    std = 1 / sqrt(3 * geometry.fan)
-    if layer is not None and layer.weight.numel() > 1 and not layer.weight.is_meta:
-        std = float(layer.weight.detach().std())
-    classes = record.classes
-    output = edge.source in (Port("", "output"), Port(record.weighted[-1], "output"))
-    return Plan(
-        edge,
-        geometry,
-        std,
-        generator_for(seed, str(edge)),
-        layer,
-        classes,
-        output and geometry.m == classes,
-        seed,
-        shape=record.shape(edge.target),
-    )
-
-
-def _refuse_tied(edge: Edge, feedback: Feedback, record: Trace) -> None:
-    """A map that is updated as a weight is cannot follow one that other modules' gradients move too."""
-    if feedback.learns_as_weights and feedback.layer is not None:
-        own = feedback.layer.weight
-        owners = [n for n, m in record.network.named_modules() if any(p is own for p in m.parameters(recurse=False))]
-        if len(owners) > 1:
-            raise InputError(
-                f"edge '{edge}': {' and '.join(owners)} share one weight, which no map can follow; untie it"
-            )
-
-
-def _refuse_silent(plan: Plan, feedback: Feedback) -> None:
-    """Refuse a map that takes its spread from weights without any, and cannot grow one."""
-    grows = isinstance(feedback, WeightMirror) or any(p.requires_grad for p in feedback.maps[:1])
-    if not (plan.std > 0 or grows or bool(feedback.effective().any())):
-        raise InputError(
-            f"edge '{plan.edge}': the weights of '{plan.edge.target.module}' are all alike (standard deviation "
-            f"{plan.std}), and a map of their spread would deliver nothing; initialise them, or leave the site out"
-        )
-
-
-@torch.no_grad()
-def _try(edge: Edge, feedback: Feedback, record: Trace) -> None:
-    """Send one blank error along an edge: a map of the wrong shape is refused here and not in training."""
-    if type(feedback).__module__.startswith("rfmodel.routing."):
-        return
-    given = feedback.given()
-    blank = dict(device=given[0].device, dtype=given[0].dtype) if given else {}
-    delta = torch.zeros(1, *record.shape(edge.source), **blank)
-    like = torch.zeros(1, *record.shape(edge.target), **blank)
-    step = Step(1.0, 1.0, torch.zeros(1, record.shape(Port("", "output"))[-1], **blank))
-    try:
-        carried, y = feedback.deliver(delta, like, step, *given)
-        learnt = list(feedback.plasticity(delta, y, like, step, *given))
-    except InputError:
-        raise
-    except Exception as error:
-        found = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        raise InputError(
-            f"edge '{edge}': {type(feedback).__name__} cannot carry an error of {tuple(delta.shape)} to "
-            f"{tuple(like.shape)} ({found}); mend its carry or its weights' shapes"
-        ) from None
-    if carried.shape != like.shape:
-        raise InputError(
-            f"edge '{edge}': {type(feedback).__name__} delivers {tuple(carried.shape)} where the target is "
-            f"{tuple(like.shape)}; carry must return a tensor shaped like its target"
-        )
-    shapes = [None if d is None else tuple(d.shape) for d in learnt]
-    if any(shape not in (None, tuple(p.shape)) for shape, p in zip(shapes, feedback.maps, strict=False)) or len(
-        shapes
-    ) != len(feedback.maps):
-        raise InputError(
-            f"edge '{edge}': {type(feedback).__name__}.plasticity returns {shapes} for maps of "
-            f"{[tuple(p.shape) for p in feedback.maps]}; return one pseudo-gradient a map, or None"
-        )
-    _try_effective(edge, feedback)
-
-
-def _try_effective(edge: Edge, feedback: Feedback) -> None:
-    if type(feedback).effective is Feedback.effective:
-        return
-    try:
-        found = tuple(feedback.effective().shape)
-    except Exception as error:
-        found = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    asked = (feedback.geometry.m, prod(feedback.geometry.weight_shape(1)))
-    if found != asked:
-        raise InputError(
-            f"edge '{edge}': {type(feedback).__name__}.effective gives {found}; return B in the forward weight's "
-            f"orientation, {asked}"
-        )

@@ -1,14 +1,15 @@
 """Taps and cuts: the two autograd identities that hand errors on, and the hooks that place them.
 
-`Tap` stands on an activity, `WeightTap` on a layer's weight. Both change nothing forward; backward they hand on what
-arrives, and besides deliver an error or return a feedback map's plasticity as its gradient.
+`Tap` stands on an activity, `WeightTap` on a layer's weight, `FactorTap` on its factors. They change nothing forward;
+backward they hand on what arrives, and besides deliver an error, return a feedback map's plasticity as its gradient, or
+add a local loss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakSet
 
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor, nn
 
 from rfmodel.errors import InputError
 from rfmodel.routing.feedback import Feedback, Step
+from rfmodel.routing.local_loss import LocalLoss
 from rfmodel.routing.ports import Edge, Port
 
+FACTORS = ("U", "S", "V")
 Note = Callable[[Edge, Tensor, Tensor], None]
 
 
@@ -35,6 +38,8 @@ class Pass:
         The activity at each target, still attached to what made it; None once the forward pass is over.
     kept : dict of Port to Tensor
         Activities without the graph, for taps that are placed again.
+    losses : list of Tensor
+        Of the heads, until the output has taken them in.
     nodes : tuple of int
         Autograd's number of the first node that the pass made, and of the first that it did not.
     is_graded : bool
@@ -46,6 +51,7 @@ class Pass:
     note: Note | None = None
     live: dict[Port, Tensor] | None = field(default_factory=dict)
     kept: dict[Port, Tensor] = field(default_factory=dict)
+    losses: list[Tensor] = field(default_factory=list)
     nodes: tuple[int, int] = (0, 0)
     is_graded: bool = field(default_factory=torch.is_grad_enabled)
 
@@ -63,7 +69,7 @@ class Tap(torch.autograd.Function):
     def backward(ctx, delta):
         live, labels, *given = ctx.saved_tensors  # read once: activation checkpointing recomputes at each access
         feedback, passed = ctx.feedback, ctx.passed
-        step = Step(passed.step.weight, passed.step.share, labels)
+        step = replace(passed.step, labels=labels)
         plastic = (None,) * len(given)
         with _as_written(delta):
             carried, y = feedback.deliver(delta, live, step, *given)
@@ -90,6 +96,23 @@ class WeightTap(torch.autograd.Function):
             return dW, None, None, *ctx.feedback.from_gradient(dW, ctx.step, *ctx.saved_tensors)
 
 
+class FactorTap(torch.autograd.Function):
+    """The identity on a layer's U, S and V; its backward pass also adds the gradients of the layer's local loss."""
+
+    @staticmethod
+    def forward(ctx, U, S, V, loss, passed, *maps):
+        ctx.save_for_backward(U, S, V, *maps)
+        ctx.loss, ctx.passed = loss, passed  # the pass lives as long as its graph
+        return U.view_as(U), S.view_as(S), V.view_as(V)
+
+    @staticmethod
+    def backward(ctx, dU, dS, dV):
+        U, S, V, *maps = ctx.saved_tensors
+        with _as_written(dU):
+            own, learnt = ctx.loss.gradients((dU, dS, dV), (U, S, V), maps, ctx.passed.step.share)
+        return *own, None, None, *learnt
+
+
 def _as_written(x: Tensor) -> AbstractContextManager:
     """Return a context without autocast, so that maps learn in their own dtype wherever backward() is called.
 
@@ -110,8 +133,8 @@ class Wiring:
     ----------
     edges : dict of Port to list of (Edge, Feedback)
         By source.
-    tapped : list of Module
-        The layers that compute with a tapped weight.
+    tapped : list of (Module, names)
+        The layers that compute with tapped parameters, and which.
     now : Pass, optional
         The forward pass under way.
     passes : WeakSet of Pass
@@ -119,7 +142,7 @@ class Wiring:
     """
 
     edges: dict[Port, list[tuple[Edge, Feedback]]] = field(default_factory=dict)
-    tapped: list[nn.Module] = field(default_factory=list)
+    tapped: list[tuple[nn.Module, tuple[str, ...]]] = field(default_factory=list)
     now: Pass | None = None
     passes: WeakSet[Pass] = field(default_factory=WeakSet)
 
@@ -137,8 +160,9 @@ class Wiring:
         finally:
             self.now, passed.live = None, None
             if eager:
-                for layer in self.tapped:  # hooks do not run on an interrupt
-                    layer.__dict__.pop("weight", None)
+                for layer, names in self.tapped:  # hooks do not run on an interrupt
+                    for name in names:
+                        layer.__dict__.pop(name, None)
                 passed.nodes = (first, torch.autograd._get_sequence_nr())
                 self.passes.add(passed)
 
@@ -185,11 +209,15 @@ class Cut:
             passed.live[self.port] = value
         if not passed.cutting:
             return (value, *args[1:]) if output is None else value
+        self.seen(value, passed)
         cut = value.detach()
         # A tap may be placed again before its target is computed again, unless the two are one layer's.
         if passed.live is None or (self.heard_afar and not torch.compiler.is_compiling()):
             passed.kept[self.port] = cut
         return (cut, *args[1:]) if output is None else cut
+
+    def seen(self, value: Tensor, passed: Pass) -> None:
+        """Take what is to be had of the activity before it is cut from what made it."""
 
 
 @dataclass
@@ -235,3 +263,22 @@ class TapWeight:
 
     def take_away(self, module: nn.Module, args: tuple, output: object) -> None:
         module.__dict__.pop("weight", None)
+
+
+@dataclass
+class TapFactors:
+    """Lets a factored layer compute with tapped factors, as `TapWeight` does a plain one with a tapped weight."""
+
+    loss: LocalLoss
+    wiring: Wiring
+
+    def lay(self, module: nn.Module, args: tuple) -> None:
+        passed = self.wiring.serving()
+        if passed is not None and passed.cutting:
+            own = (module._parameters[name] for name in FACTORS)
+            tapped = FactorTap.apply(*own, self.loss, passed, *self.loss.maps)
+            module.__dict__.update(zip(FACTORS, tapped, strict=True))
+
+    def take_away(self, module: nn.Module, args: tuple, output: object) -> None:
+        for name in FACTORS:
+            module.__dict__.pop(name, None)

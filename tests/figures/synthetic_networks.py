@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-PARTS = ("forward", "error", "weights", "feedback", "plasticity", "svd", "optimiser")
+PARTS = ("forward", "error", "weights", "feedback", "plasticity", "local", "svd", "optimiser")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def make_network_run(recipe: Recipe, seed: int, epochs: int = 6, state: str = "d
     if state == "diverged":
         for name in variables:
             variables[name][1][3:] = np.nan
-    step = np.array([1.0, 1.0, 1.0, 0, 0, 0, 0.01]) if recipe.rule == "bp" else np.array([1, 0.5, 1, 0.1, 0.1, 0, 0.02])
+    bp = recipe.rule == "bp"
+    step = np.array([1.0, 1.0, 1.0, 0, 0, 0, 0, 0.01]) if bp else np.array([1, 0.5, 1, 0.1, 0.1, 0, 0, 0.02])
     flops = 1e9 * np.stack([step, step])
     variables["flops"] = (("cost_layer", "part"), flops)
     variables["flops_epoch"] = ("epoch", 100 * flops.sum() * (np.arange(epochs + 1) > 0))

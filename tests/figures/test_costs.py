@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from figures.synthetic_networks import PARTS, all_rank, make_network_study
 
-from rfmodel import figures
+from rfmodel import costs, figures
 
 
 def test_operations_to_a_fraction_are_read_off_a_straight_line():
@@ -47,7 +47,14 @@ def test_parts_of_the_bars_add_up_to_a_step():
     widths = [sum(bar.get_width() for bar in bars[: len(PARTS)]), sum(bar.get_width() for bar in bars[len(PARTS) :])]
     np.testing.assert_allclose(widths, [6.02, 5.44])
     assert {t.get_text().strip() for t in axes.texts} == {"1.00 × BP", f"{2.72 / 3.01:.2f} × BP"}
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == [p for p in figures.PARTS if p != "svd"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == [
+        p for p in figures.PARTS if p not in ("local", "svd")
+    ]
+
+
+def test_every_part_of_the_account_has_a_colour_of_its_own_in_its_order():
+    assert tuple(figures.PARTS) == costs.PARTS
+    assert len(set(figures.PARTS.values())) == len(costs.PARTS)
 
 
 def test_study_without_operations_has_no_costs():

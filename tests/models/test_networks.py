@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import rfmodel.models
-from rfmodel.models import MLP, NETWORKS, VGG, VGG13, LeNet, ResNet, RetinaVVS, SmallConv, ViT
+from rfmodel.models import MLP, NETWORKS, VGG, VGG13, LeNet, MobileNet, ResNet, RetinaVVS, SmallConv, ViT
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,14 @@ MAKERS = {
     "lenet": Maker(lambda **options: LeNet(1 / 4, **options), least=18),
     "resnet20": Maker(lambda **options: ResNet(20, **options)),
     "resnet20-B": Maker(lambda **options: ResNet(20, "B", **options)),
+    "mobilenet": Maker(lambda **options: MobileNet(width=1 / 8, **options), least=16),
     "vit": Maker(lambda **options: ViT(16, 2, 4, **options)),
     "vit-q-k-v": Maker(lambda **options: ViT(16, 2, 4, fused_qkv=False, **options)),
 }
 LARGE = {
     "resnet18": Maker(lambda **options: ResNet(18, **options)),
     "resnet50": Maker(lambda **options: ResNet(50, **options)),
+    "mobilenet-224": Maker(lambda **options: MobileNet("imagenet", **options)),
     "vgg13-224": Maker(lambda **options: VGG13("imagenet", **options)),
 }
 every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)

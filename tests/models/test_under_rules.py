@@ -7,7 +7,8 @@ import torch
 from networks import assert_equal, batch, everywhere, gradients, routed, transposed, true_gradients
 from torch import nn
 
-from rfmodel.models import MLP, NETWORKS, VGG, VGG13, LeNet, ResNet, RetinaVVS, SmallConv, ViT
+from rfmodel.errors import InputError
+from rfmodel.models import MLP, NETWORKS, VGG, VGG13, LeNet, MobileNet, ResNet, RetinaVVS, SmallConv, ViT
 
 PLAIN = dict(classes=3, channels=1)
 # name -> (class's name in NETWORKS, maker, side of an image)
@@ -25,6 +26,7 @@ KINDS = {
     ),
     "lenet": ("lenet", lambda: LeNet(1 / 4, size=19, **PLAIN), 19),
     "resnet": ("resnet", lambda: ResNet(20, size=8, **PLAIN), 8),
+    "mobilenet": ("mobilenet", lambda: MobileNet(width=1 / 8, size=16, **PLAIN), 16),
     "vit": ("vit", lambda: ViT(8, 2, 2, drop=0.0, attn_drop=0.0, drop_path=0.0, size=8, **PLAIN), 8),
 }
 RULES = {"fa": {}, "dfa": {}, "ldfa": {"rank": 2}}
@@ -32,6 +34,7 @@ LARGE = {
     "resnet 18": lambda: ResNet(18),
     "resnet 50": lambda: ResNet(50),
     "vgg13 for 224": lambda: VGG13("imagenet"),
+    "mobilenet for 224": lambda: MobileNet("imagenet"),
     "vit-b/16": lambda: ViT(768, 12, 12, 4.0, patch=16, size=224, classes=1000),
 }
 
@@ -81,3 +84,27 @@ def test_transposed_feedback_is_backpropagation(kind):
     network, images, labels = made(kind)
     model = transposed(routed(network, everywhere("fa"), images))
     assert_equal(gradients(model, images, labels=labels), true_gradients(model, images, labels))
+
+
+REFUSED = {  # by kind, what PEPITA and local losses on images say of it
+    "vit": {"predsim": "'pos_drop.output' carries", "auglocal": "'pos_drop.output' carries", "pepita": "learns beside"},
+    **{
+        kind: {"pepita": r"\(BatchNorm2d\) learns beside them; use a network without norms"}
+        for kind in ("vgg", "small_conv with batch norm", "vgg13", "resnet", "mobilenet")
+    },
+}
+
+
+@pytest.mark.parametrize("rule", ["predsim", "auglocal", "pepita"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_without_what_a_rule_leaves_undefined_is_taught_by_it(kind, rule):
+    network, images, labels = made(kind)
+    message = REFUSED.get(kind, {}).get(rule)
+    if message is not None:
+        with pytest.raises(InputError, match=message):
+            routed(network, everywhere(rule), images)
+        return
+    found = gradients(routed(network, everywhere(rule), images), images, labels=labels)
+    assert all(gradient.isfinite().all() for gradient in found.values())
+    layers = [name for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert all(found[f"{layer}.weight"].any() for layer in layers)

@@ -10,7 +10,7 @@ import torch
 from networks import everywhere, routed
 
 from rfmodel.errors import InputError
-from rfmodel.models import MLP, VGG, VGG13, LeNet, ResNet, SmallConv, ViT, load_weights
+from rfmodel.models import MLP, VGG, VGG13, LeNet, MobileNet, ResNet, SmallConv, ViT, load_weights
 
 MAKERS = {
     "mlp": lambda classes=3: MLP((5, 4), batch_norm=True, size=8, classes=classes),
@@ -19,6 +19,7 @@ MAKERS = {
     "vgg13": lambda classes=3: VGG13(width=1 / 16, classes=classes),
     "lenet": lambda classes=3: LeNet(1 / 8, classes=classes),
     "resnet": lambda classes=3: ResNet(20, "B", classes=classes),
+    "mobilenet": lambda classes=3: MobileNet(width=1 / 8, size=16, classes=classes),
     "vit": lambda classes=3: ViT(8, 1, 2, size=8, classes=classes),
 }
 every = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rfmodel.routing import make_rule
 
+CONSTANT = {"kind": "constant"}  # a rank that falls needs the number of epochs
 # name of the case -> (rule's name, options). Every registered rule must stand here at least once.
 TABLE = {
     "bp": ("bp", {}),
@@ -39,15 +40,36 @@ TABLE = {
     "partition": ("partition", {"parts": {"*": "fa"}}),
 }
 
+# Rules that train factors, in networks whose layers are no longer those that were given; see test_ssa.py.
+FACTORED = {
+    "ssa": ("ssa", {"schedule": CONSTANT, "reduction": "mean"}),
+    "ssa, dense": ("ssa", {"schedule": CONSTANT, "reduction": "mean", "feedback": "dense", "aligns": "both"}),
+    "ssa2024": ("ssa2024", {"schedule": CONSTANT, "reduction": "mean", "start": "weights", "at": "preactivation"}),
+    "ssa2025": ("ssa2025", {"schedule": CONSTANT, "reduction": "mean", "project": "stiefel", "retract_every": 2}),
+    "svd_bp": ("svd_bp", {"schedule": CONSTANT}),
+    "svd over feedback alignment": ("svd", {"schedule": CONSTANT, "rule": "fa", "rank": 0.5}),
+}
+
+# Rules that lay no edge: local losses at the ends of units, and steps of their own; see test_heads.py.
+WITHOUT_EDGES = {
+    "predsim": ("predsim", {}),
+    "predsim, prediction": ("predsim", {"loss": "pred"}),
+    "predsim, similarity": ("predsim", {"loss": "sim", "units": "layer"}),
+    "auglocal": ("auglocal", {}),
+    "auglocal of depth 1": ("auglocal", {"depth": 1, "initialisation": "default"}),
+    "pepita": ("pepita", {"scale": 1.0}),
+    "pepita, modulated": ("pepita", {"scale": 1.0, "law": "normal", "error": "modulated", "places": "sum"}),
+}
+
 
 def rule(case: str):
-    name, options = TABLE[case]
+    name, options = (TABLE | WITHOUT_EDGES | FACTORED)[case]
     return make_rule(name, **options)
 
 
 def sites(case: str) -> str:
     """Every site, but for a source that is itself the last hidden layer: only what lies before it."""
-    return "early" if TABLE[case][1].get("source") == "penultimate" else "*"
+    return "early" if (TABLE | FACTORED)[case][1].get("source") == "penultimate" else "*"
 
 
 EARLY = {"perceptron": "two", "retina": "vvs.conv1"}

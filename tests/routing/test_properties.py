@@ -8,7 +8,7 @@ import pytest
 import torch
 from networks import CASES, CROSS_ENTROPY, gradients, routed
 from oracles import multi_root_backward
-from properties import BATCH_STATISTICS, EARLY, TABLE, rule, sites
+from properties import BATCH_STATISTICS, EARLY, FACTORED, TABLE, WITHOUT_EDGES, rule, sites
 
 from rfmodel.routing import RULES, Convolution, Labels
 
@@ -126,4 +126,4 @@ def test_state_dict_restores_the_feedback(case, kind):
 
 
 def test_every_registered_rule_is_in_the_property_table(case, kind):
-    assert {name for name, _ in TABLE.values()} == set(RULES)
+    assert {name for name, _ in (TABLE | WITHOUT_EDGES | FACTORED).values()} == set(RULES)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import torch
 from networks import CROSS_ENTROPY, batch, perceptron, retina
-from properties import EARLY, TABLE, rule, sites
+from properties import EARLY, FACTORED, TABLE, rule, sites
 from torch import Tensor, nn
 
 from rfmodel.models import VGG, ViT
@@ -54,6 +54,7 @@ MECHANISMS = [
 ]
 CELLS = [(kind, case) for kind in ("perceptron", "retina") for case in TABLE]
 CELLS += [(kind, case) for kind in ("vit", "residual", "vgg") for case in MECHANISMS]
+CELLS += [(kind, case) for kind in ("perceptron", "residual") for case in FACTORED]
 
 
 def named(cells):

@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel  # noqa: E402
 
 N = 10  # images of a step, half of them a process's
 STEPPED = [("retina", case) for case in ("brsf", "weight_mirror", "kolen_pollack", "ldfa, eq. 15")]
-STEPPED += [("retina", "ldfa_normative, released code")]
+STEPPED += [("retina", "ldfa_normative, released code"), ("perceptron", "ssa2025")]
 COMPILED = [("perceptron", case) for case in ("fa", "kolen_pollack", "ldfa, eq. 15")]
 
 

@@ -11,7 +11,7 @@ import torch._dynamo
 import torch._functorch.config
 from composed import MECHANISMS, NETWORKS, assert_same, gradients, lay, named, relative
 from networks import CROSS_ENTROPY, batch
-from properties import TABLE
+from properties import FACTORED, TABLE
 from test_checkpointed import checkpointed
 
 from rfmodel.routing import Routed, make_rule
@@ -21,7 +21,7 @@ FUSED = 1e-10  # float64; inductor adds up in another order
 HALF = 2**-8  # unit roundoff of bfloat16
 COMPILER = shutil.which(os.environ.get("CXX", "")) or shutil.which("c++") or shutil.which("g++")
 
-CELLS = [("perceptron", case) for case in TABLE]
+CELLS = [("perceptron", case) for case in (*TABLE, *FACTORED)]
 CELLS += [("retina", case) for case in MECHANISMS]
 CELLS += [("vit", "ldfa, Hebbian Q"), ("residual", "dldfa"), ("vgg", "kolen_pollack")]
 

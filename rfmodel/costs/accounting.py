@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-import numpy as np
 import xarray as xr
 from torch import nn
 
@@ -14,7 +13,7 @@ from rfmodel.costs.asked import positive
 from rfmodel.costs.blueprint import Blueprint, blueprint
 from rfmodel.costs.counter import counter
 from rfmodel.costs.maps import between_steps, in_step, retractions
-from rfmodel.costs.rows import REST, beside, owner, rows_of
+from rfmodel.costs.rows import REST, beside, owner, rows_of, tabled
 from rfmodel.costs.twin import at_ranks, plain_twin
 from rfmodel.costs.updates import both
 from rfmodel.costs.walk import Walk, walk
@@ -53,12 +52,7 @@ class Account:
     @property
     def table(self) -> xr.DataArray:
         """FLOPs a step, dims (layer, part)."""
-        values = np.zeros((len(self.layers), len(PARTS)))
-        for cells in (self.step, self.between):
-            for (layer, part), flops in cells.items():
-                values[self.layers.index(layer), PARTS.index(part)] += float(flops)
-        coords = {"layer": list(self.layers), "part": list(PARTS)}
-        return xr.DataArray(values, coords, ("layer", "part"), "flops", {"units": "FLOPs a step", "batch": self.batch})
+        return tabled("flops", "FLOPs a step", "part", PARTS, self.layers, self.batch, self.step, self.between)
 
     @property
     def ranks(self) -> dict[str, tuple[int, int]]:

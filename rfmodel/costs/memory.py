@@ -12,7 +12,7 @@ from torch import Tensor
 from rfmodel.costs.asked import positive
 from rfmodel.costs.blueprint import Blueprint, blueprint
 from rfmodel.costs.living import living
-from rfmodel.costs.rows import REST, beside, owner, rows_of
+from rfmodel.costs.rows import REST, beside, owner, rows_of, tabled
 from rfmodel.costs.saved import Saved, saved
 from rfmodel.costs.twin import at_ranks, plain_twin
 from rfmodel.costs.updates import both, states
@@ -50,12 +50,13 @@ class MemoryAccount:
     @property
     def table(self) -> xr.DataArray:
         """Bytes in training, dims (layer, kind)."""
-        return _table(self.training, self.layers, KINDS, self.batch)
+        return tabled("bytes", "bytes", "kind", KINDS, self.layers, self.batch, self.training, dtype=np.int64)
 
     @property
     def inference_table(self) -> xr.DataArray:
         """Bytes in inference, dims (layer, kind)."""
-        return _table(self.inference, self.layers, ("parameters", "activations"), self.batch)
+        kinds = ("parameters", "activations")
+        return tabled("bytes", "bytes", "kind", kinds, self.layers, self.batch, self.inference, dtype=np.int64)
 
     def total(self, kinds: Sequence[str] = KINDS) -> int:
         """Return the bytes in training of some kinds together; an unknown kind is refused with InputError."""
@@ -131,6 +132,9 @@ def memory(
     nor what a library or an allocator keeps; `peak_memory` measures all of it. Activations are those of the meta
     device, whose operations keep what the processor's do; a GPU's may keep other things (a mask of dropout in bytes,
     sums of a softmax in place of attention maps), and in bf16 half of it.
+
+    The parameters of a factored layer are r (m + n + 1) numbers: Roy et al. (SSA), eqs. 13 and 15, which count S as
+    r x r where it is diagonal. Their account leaves activations out, through both factors the larger part.
     """
     positive("batch", batch)
     plan = blueprint(routed, image_shape, training=True)
@@ -176,11 +180,3 @@ def _hold(cells: Cells, row: str, kind: str, tensor: Tensor, remembered: int) ->
 
 def _add(cells: Cells, row: str, kind: str, size: int) -> None:
     cells[row, kind] = cells.get((row, kind), 0) + size
-
-
-def _table(cells: Cells, layers: Sequence[str], kinds: Sequence[str], batch: int) -> xr.DataArray:
-    values = np.zeros((len(layers), len(kinds)), dtype=np.int64)
-    for (layer, kind), size in cells.items():
-        values[layers.index(layer), kinds.index(kind)] += size
-    coords = {"layer": list(layers), "kind": list(kinds)}
-    return xr.DataArray(values, coords, ("layer", "kind"), "bytes", {"units": "bytes", "batch": batch})

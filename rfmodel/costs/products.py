@@ -37,6 +37,10 @@ def products_of(layer: nn.Module, h: Tensor, output: Tensor) -> Products:
 
     and of a convolution of C to N channels, with k_h x k_w taps, 2 r C k_h for each place of the image with the
     output's rows and the input's columns, and 2 r N k_w for each place of the output.
+
+    Notes
+    -----
+    Roy et al. (SSA), eqs. 12 and 14, of which this is the exact form; scaling by S is element-wise and not counted.
     """
     if not isinstance(layer, Factored):
         forward = 2 * output.numel() * _fan_in(layer)

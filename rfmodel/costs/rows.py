@@ -1,9 +1,12 @@
-"""Rows: to which layer of a table a module, an edge or a parameter belongs."""
+"""Rows: to which layer of a table a module, an edge or a parameter belongs, and the table itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 
+import numpy as np
+import xarray as xr
 from torch import nn
 
 from rfmodel.routing import Port, Routed
@@ -16,6 +19,24 @@ def rows_of(routed: Routed, layers: Iterable[str], others: Iterable[str]) -> tup
     order = routed.order
     named = dict.fromkeys([*layers, *others])
     return (*sorted(named, key=lambda name: order.get(Port(name, "output"), len(order))), REST)
+
+
+def tabled(
+    name: str,
+    units: str,
+    axis: str,
+    columns: Sequence[str],
+    layers: Sequence[str],
+    batch: int,
+    *cells: Mapping[tuple[str, str], int | Fraction],
+    dtype: type = np.float64,
+) -> xr.DataArray:
+    """Return cells by (layer, column), added up, as an array of dims (layer, `axis`)."""
+    values = np.zeros((len(layers), len(columns)), dtype)
+    for (layer, column), amount in (item for one in cells for item in one.items()):
+        values[layers.index(layer), columns.index(column)] += dtype(amount)
+    coords = {"layer": list(layers), axis: list(columns)}
+    return xr.DataArray(values, coords, ("layer", axis), name, {"units": units, "batch": batch})
 
 
 def owner(name: str, layers: Iterable[str]) -> str:

@@ -103,7 +103,7 @@ def factor(
 
 def _loss(layer: Factored, name: str, chosen: Factors, W: Tensor, seed: int, epochs: int | None) -> LocalLoss:
     try:
-        chosen.schedule.check(epochs, layer.full_rank)
+        chosen.schedule.check(epochs, layer.rank)
     except InputError as error:
         raise InputError(f"layer '{name}': {error}") from None
     B = None

@@ -89,7 +89,7 @@ def test_factored_dense_layers_cost_r_products_a_side_three_times_over(rank):
     ranks = [min(rank if isinstance(rank, int) else n, n, m) for n, m in SIZES]
     both = [2 * BATCH * r * (n + m) for r, (n, m) in zip(ranks, SIZES, strict=True)]
     assert parts(found, "forward") == parts(found, "weights") == [*both, 0]
-    # No error goes to the image: of the first layer only through U, which V and S hear.
+    # SSA, eqs. 12 and 14, exactly. No error goes to the image: of the first layer only through U, which V and S hear.
     assert parts(found, "error") == [2 * BATCH * ranks[0] * 20, *both[1:], 0]
     assert found.total(("feedback", "plasticity", "svd", "local")) == 0
 

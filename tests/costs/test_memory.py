@@ -125,7 +125,7 @@ def test_factors_and_their_feedback_factors_are_counted_with_their_layer():
     r = 3
     found = memory(laid(dense, {"*": make_rule("ssa", rank=r)}, (N,)), BATCH, (N,)).table
     sizes = [(N, M), (M, C)]
-    factors = [DOUBLE * r * (n + m + 1) for n, m in sizes]
+    factors = [DOUBLE * r * (n + m + 1) for n, m in sizes]  # SSA, eqs. 13 and 15, S being diagonal
     parameters = [own + DOUBLE * m for own, (_, m) in zip(factors, sizes, strict=True)]
     assert found.sel(kind="parameters", layer=["0", "2"]).values.tolist() == parameters
     assert all(found.sel(kind="feedback", layer=["0", "2"]).values >= factors)  # B_U, B_S, B_V, and what delivers

@@ -26,8 +26,9 @@ def alignment(study: xr.Dataset, chosen: list[str]) -> str:
     """Return the caption of `alignment_by_epoch`."""
     return join(
         "Angle between the delivered error and backpropagation's at the same place, the mean over the places that a"
-        " rule delivers it to but for the output layer's own output, where every rule has backpropagation's (0°: the"
-        f" same direction; 90°: nothing in common). Dotted: {NEAR:g}°, below which SVD-space alignment is expected by"
+        " rule delivers it to but for the output layer's own output, where the error is backpropagation's but for"
+        " SSA's cosine term (0°: the same direction; 90°: nothing in common)."
+        f" Dotted: {NEAR:g}°, below which SVD-space alignment is expected by"
         f" epoch 50, {FAR:g}°, above which direct feedback alignment is, and 90°. A mean hides which layer it comes"
         " from: the figures of alignment by edge show each.",
         MEANS,

@@ -9,6 +9,7 @@ as it was found.
 
 from __future__ import annotations
 
+import gc
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -109,19 +110,28 @@ def _joined(address: str) -> Iterator[Client]:
 
 
 def _connected(kind: type[Client], address: str) -> Iterator[Client]:
-    try:
-        client = kind(address, timeout=PATIENCE, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    client, reason = _client(kind, address)
+    if client is None:
+        # A client that failed closes when it is collected, and then takes the lock under which loops start: in the
+        # thread of the next loop to start it would wait for its own end.
+        gc.collect()
         raise InputError(
             f"--dask '{address}': no scheduler answers ({reason}); start one with `dask scheduler`, and give the "
             "address that it tells, such as tcp://host:8786"
-        ) from None
+        )
     try:
         yield client
     finally:
         with suppress(OSError, TimeoutError):
             client.close(timeout=PATIENCE if client.status == "running" else 1)
+
+
+def _client(kind: type[Client], address: str) -> tuple[Client | None, str]:
+    """Return a client of the scheduler, or why there is none; nothing holds one that failed after that."""
+    try:
+        return kind(address, timeout=PATIENCE, set_as_default=False), ""
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
+        return None, str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @contextmanager

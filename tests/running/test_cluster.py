@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import importlib.util
 import os
 import random
@@ -182,6 +183,7 @@ def test_a_run_whose_worker_is_killed_is_taken_up_by_another(tiny, tmp_path):
     assert len(killed) == 1
     assert len([row for row in seen.rows if row[0] == "started"]) == 2
     assert [(outcome.state, outcome.error) for outcome in outcomes] == [("done", "")]
+    store.tidy(tmp_path / "study")  # as a study ends: what was killed while it wrote
     assert files(tmp_path / "study") == wanted(runs)
     alone(runs, tmp_path / "alone")
     assert_same(tmp_path / "study", tmp_path / "alone", runs)
@@ -210,6 +212,7 @@ def test_a_study_whose_workers_are_killed_again_and_again_is_the_sequential_one(
             killer.join()
     assert len(killed) > 1
     assert [(outcome.state, outcome.error) for outcome in outcomes] == [("done", "")] * 12
+    store.tidy(tmp_path / "study")  # as a study ends: what was killed while it wrote
     assert files(tmp_path / "study") == wanted(runs)
     alone(runs, tmp_path / "alone")
     assert_same(tmp_path / "study", tmp_path / "alone", runs)
@@ -455,6 +458,24 @@ def test_an_address_at_which_no_scheduler_answers_is_refused(tmp_path, monkeypat
     monkeypatch.setattr(cluster, "PATIENCE", 0.3)
     with pytest.raises(InputError, match=f"--dask '{address}': no scheduler answers .*start one with `dask scheduler`"):
         handed([], tmp_path, address)
+
+
+def test_a_loop_starts_after_a_refused_address_though_its_thread_collects_garbage(tmp_path, monkeypatch):
+    begin = distributed.utils.asyncio_run
+
+    def collecting(*rest, **options):
+        gc.collect()
+        return begin(*rest, **options)
+
+    gc.disable()
+    try:
+        with pytest.raises(InputError, match="no scheduler answers"):
+            handed([], tmp_path, "nonsense")
+        monkeypatch.setattr(distributed.utils, "asyncio_run", collecting)
+        with local(processes=False):
+            pass
+    finally:
+        gc.enable()
 
 
 def test_without_distributed_the_extra_is_named(tmp_path, monkeypatch):

@@ -96,6 +96,11 @@ class Loop:
         forward = parallel.distributed(self.routed, self.device)
         return compiled(forward, self.device) if self.settings.train.compile else forward
 
+    def freeing(self) -> AbstractContextManager[None]:
+        """Within it units with losses of their own learn as they end, where nothing else needs what they kept."""
+        alone = self.forward is self.routed and not self.settings.train.activity_l1
+        return self.routed.freeing_units() if alone else nullcontext()
+
     def judged(self) -> AbstractContextManager[None]:
         """Within it, the network has the weights that are judged: their moving average, where one is kept."""
         return nullcontext() if self.average is None else self.average.in_place()
@@ -167,7 +172,7 @@ class Loop:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
-        with precision.autocast(self.casting, images.device):
+        with precision.autocast(self.casting, images.device), self.freeing():
             logits = self.forward(images, labels)
         loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing)
         (loss + self.activity.penalty()).backward()

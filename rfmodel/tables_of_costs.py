@@ -12,7 +12,7 @@ from rfmodel.runs import Run
 from rfmodel.tables import show_rows
 
 FLOPS = "MFLOPs a step, a multiply-add being two; 'of BP': over those of the plain network"
-BYTES = "MB in training and inference; 'of BP' and \"of BP's\": over those of the plain network"
+BYTES = "MB in training (total: at once) and inference; 'of BP' and \"of BP's\": over those of the plain network"
 FORMS = dict.fromkeys(("share", "of BP", "of BP's"), "{:.3f}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from studies import TINY
 from rfmodel import building, datasets, protocols, training
 from rfmodel.errors import InputError
 from rfmodel.labelling import labelled
+from rfmodel.loop import Loop
+from rfmodel.routing import Routed
+from rfmodel.routing.heads import HeadHere
 from rfmodel.settings import OptimiserSettings, Settings
 
 EVERYWHERE = {  # one of each mechanism; the head's error has fewer channels than most ranks
@@ -138,3 +142,29 @@ def test_a_charge_on_activity_is_refused_where_activities_have_no_gradient(tiny,
     with pytest.raises(InputError, match="train.activity_l1: TwoPasses teaches without gradients of activities"):
         building.check(chosen, data.image_shape, len(data.classes))
     building.check(ruled(tiny, {"*": "predsim"}, activity_l1={"retina.relu1": 0.1}), data.image_shape, 5)
+
+
+@pytest.mark.parametrize(("change", "frees"), [({}, True), ({"activity_l1": {"retina.relu1": 0.1}}, False)])
+def test_units_are_freed_where_nothing_else_needs_them_and_no_number_changes(tiny, data, monkeypatch, change, frees):
+    chosen, freed = ruled(tiny, {"*": "predsim"}, **change), []
+    learn = HeadHere.seen
+
+    def noting(head, value, passed):
+        learn(head, value, passed)
+        freed.append(passed.frees)
+
+    monkeypatch.setattr(HeadHere, "seen", noting)
+    found = training.train(chosen, data)
+    assert any(freed) == frees
+    monkeypatch.setattr(Routed, "freeing_units", nullcontext)
+    expected = training.train(chosen, data)
+    assert all(torch.equal(p, q) for p, q in zip(found.routed.parameters(), expected.routed.parameters(), strict=True))
+    assert found.history["loss_train"] == expected.history["loss_train"]
+
+
+def test_a_training_through_a_wrapper_frees_no_units(tiny, data, monkeypatch):
+    monkeypatch.setattr("rfmodel.loop.compiled", lambda network, device: torch.nn.ModuleList([network]))
+    chosen = ruled(tiny, {"*": "predsim"}, compile=True)
+    loop = Loop(building.build(chosen, data.image_shape, len(data.classes)), chosen, data.train, torch.device("cpu"))
+    with loop.freeing():
+        assert not loop.routed._frees

@@ -53,7 +53,8 @@ def against_plain(
         training_flops, inference_flops, training_bytes, inference_bytes (side, layer), and their sums
         training_flops_total, ... (side), with the sides "rule" and "bp". A layer that one of the two lacks has 0 there.
         A layer's inference_bytes are its parameters and the most that lives at once while it runs; the total has all
-        parameters and the greatest of these.
+        parameters and the greatest of these. The total of training_bytes is what is held at once, too: see
+        `MemoryAccount.at_once`.
 
     Raises
     ------
@@ -91,6 +92,6 @@ def _columns(spent: Account, held: MemoryAccount) -> dict[str, tuple[dict[str, f
     return {
         "training_flops": (trained, float(spent.total())),
         "inference_flops": (used, sum(used.values())),
-        "training_bytes": (stored, held.total()),
+        "training_bytes": (stored, held.at_once),
         "inference_bytes": (living, held.total_inference()),
     }

@@ -73,11 +73,21 @@ class MemoryAccount:
     def largest_unit(self) -> int:
         """Bytes of the activations of the largest unit: what one that runs and learns unit by unit would keep of them.
 
-        This engine keeps the activations of all units until the backward pass. To free a unit's before the next one
-        runs, its error must be at hand by then: with a local head it is, with an error from the network's output or
-        from the layer above it comes later, and the unit would have to be run a second time.
+        To free a unit's before the next one runs, its error must be at hand by then: with a local head it is, and so
+        this engine does it; with an error from the network's output or from the layer above it comes later, and the
+        unit would have to be run a second time: all units' are kept until the backward pass.
         """
         return max(self.units.values(), default=0)
+
+    @property
+    def at_once(self) -> int:
+        """Bytes in training that are held at once, by an eager step of one process.
+
+        All kinds, but of activations those of the largest unit alone where units learn from losses of their own as they
+        end (`Routed.freeing_units`). The table has what each layer keeps, at whatever time: its sum is greater then.
+        """
+        kept = self.total(("activations",))
+        return self.total() - kept + (min(kept, self.largest_unit) if self.plan.routed.frees_units else kept)
 
     def backpropagation(self) -> MemoryAccount:
         """Return the account of the plain network, its factors merged, taught by backpropagation."""

@@ -79,7 +79,9 @@ def memory_rows(account: MemoryAccount) -> list[dict[str, object]]:
     -------
     list of dict
         "layer"; MB in training of each kind and in "total"; "of BP", the row's total over that of the same row of the
-        plain network under backpropagation (NaN where that holds nothing); MB in "inference", and "of BP's".
+        plain network under backpropagation (NaN where that holds nothing); MB in "inference", and "of BP's". "total" of
+        the row of totals is what is held at once, see `MemoryAccount.at_once`: less than its kinds together where units
+        are freed as they end.
     """
     bp, found = account.backpropagation(), []
     sides = [(side.table, side.inference_table.sum("kind").to_series()) for side in (account, bp)]
@@ -92,8 +94,9 @@ def memory_rows(account: MemoryAccount) -> list[dict[str, object]]:
             (account.total_inference(), bp.total_inference()) if is_total else (used[layer], their_used.get(layer, 0))
         )
         mega = {kind: float(own.sel(kind=kind)) / 1e6 for kind in KINDS}
-        ratios = {"of BP": _ratio(float(own.sum()), other), "inference": answers[0] / 1e6, "of BP's": _ratio(*answers)}
-        found.append({"layer": layer, **mega, "total": float(own.sum()) / 1e6, **ratios})
+        held = account.at_once if is_total else float(own.sum())
+        ratios = {"of BP": _ratio(held, other), "inference": answers[0] / 1e6, "of BP's": _ratio(*answers)}
+        found.append({"layer": layer, **mega, "total": held / 1e6, **ratios})
     return found
 
 

@@ -64,9 +64,39 @@ class Taught:
 
 def teach(record: Trace, targets: Sequence[Port]) -> Taught:
     """Cut the network at `targets`, run it once, and return which layers each delivered error reaches."""
-    live: dict[Port, Tensor] = {}
     outputs: dict[str, Tensor] = {}
-    handles = []
+    handles = [
+        record.layer(name).register_forward_hook(lambda _, args, out, n=name: outputs.__setitem__(n, out))
+        for name in record.weighted
+    ]
+    roots = _cut(record, targets, handles)
+    found = Taught(learns={port for port, value in roots.items() if port is not None and value.requires_grad})
+    layers = {name: output.grad_fn for name, output in outputs.items()}
+    for port, root in roots.items():
+        reached = set(_upstream(root.grad_fn))
+        for name, node in layers.items():
+            if node in reached:
+                found.by.setdefault(name, set()).add(port)
+    return found
+
+
+def is_parted(record: Trace, targets: Sequence[Port]) -> bool:
+    """Whether cuts at `targets` part the network: no error that is delivered runs back through another's operations.
+
+    Each part of the graph may then be freed as soon as its error has run through it. Parameters may be shared.
+    """
+    seen: set[object] = set()
+    for root in _cut(record, targets).values():
+        nodes = {node for node in _upstream(root.grad_fn) if not hasattr(node, "variable")}
+        if nodes & seen:
+            return False
+        seen |= nodes
+    return True
+
+
+def _cut(record: Trace, targets: Sequence[Port], handles: Sequence = ()) -> dict[Port | None, Tensor]:
+    """Run the network once, cut at `targets`; return the output (None) and what each target had before its cut."""
+    live: dict[Port, Tensor] = {}
 
     def cut_input(port: Port):
         def hook(module: nn.Module, args: tuple) -> tuple:
@@ -82,25 +112,14 @@ def teach(record: Trace, targets: Sequence[Port]) -> Taught:
 
         return hook
 
-    network = record.network
-    for name in record.weighted:
-        layer = record.layer(name)
-        handles.append(layer.register_forward_hook(lambda _, args, out, n=name: outputs.__setitem__(n, out)))
+    placed = list(handles)
     for port in targets:
-        module = network.get_submodule(port.module)
+        module = record.network.get_submodule(port.module)
         inward = port.side == "input"
         register = module.register_forward_pre_hook if inward else module.register_forward_hook
-        handles.append(register((cut_input if inward else cut_output)(port)))
-    with looking(network, handles):
-        final = network(record.example)
-    found = Taught(learns={port for port, value in live.items() if value.requires_grad})
-    layers = {name: output.grad_fn for name, output in outputs.items()}
-    for port, root in [(None, final), *live.items()]:
-        reached = set(_upstream(root.grad_fn))
-        for name, node in layers.items():
-            if node in reached:
-                found.by.setdefault(name, set()).add(port)
-    return found
+        placed.append(register((cut_input if inward else cut_output)(port)))
+    with looking(record.network, placed):
+        return {None: record.network(record.example), **live}
 
 
 def forks(record: Trace) -> list[Port]:

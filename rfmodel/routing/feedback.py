@@ -40,6 +40,16 @@ class Step:
     processes: int = 1
 
 
+def onehot_of(labels: Tensor, classes: int) -> Tensor:
+    """Return class indices (batch,) as the floats (batch, classes) that rules read; refuse what is no index."""
+    if labels.is_floating_point():
+        raise InputError(
+            f"a rule that learns from labels needs class indices; found {tuple(labels.shape)} of {labels.dtype}: "
+            "give indices, or use a rule that reads none"
+        )
+    return nn.functional.one_hot(labels.long(), classes).to(torch.float32)
+
+
 class Feedback(nn.Module):
     """The linear map of one edge.
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from rfmodel.errors import InputError
 from rfmodel.routing.feedback import generator_for
 from rfmodel.routing.ports import Edge, Port, Trace
-from rfmodel.routing.taps import Cut, Pass, Wiring
+from rfmodel.routing.taps import as_written
+from rfmodel.routing.wiring import Cut, Pass, Wiring
 
 
 @dataclass(frozen=True)
@@ -164,14 +165,20 @@ class Share(torch.autograd.Function):
 
 @dataclass
 class HeadHere(Cut):
-    """A cut at a unit's end, before which the unit's own loss is taken of the activity."""
+    """A cut at a unit's end, before which the unit's own loss is taken of the activity, and learnt from if it frees."""
 
     head: nn.Module
 
     def seen(self, value: Tensor, passed: Pass) -> None:
         loss = self.head(value, passed.step.labels)
-        if passed.live is not None:  # not where the module is run again in a backward pass
+        if passed.live is None:  # the module is run again in a backward pass
+            return
+        if not passed.frees:
             passed.losses.append(loss)
+            return
+        del passed.live[self.port]  # nothing is delivered here: with the loss the unit's graph goes
+        with as_written(loss):
+            loss.backward(torch.full_like(loss, passed.step.share))
 
 
 @dataclass

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from rfmodel.errors import InputError
 from rfmodel.factors import take_ranks
-from rfmodel.routing.feedback import Feedback, Step
-from rfmodel.routing.heads import HeadHere, ShareHere
+from rfmodel.routing.cuts import is_parted
+from rfmodel.routing.feedback import Feedback, Step, onehot_of
+from rfmodel.routing.hooks import place_hooks
 from rfmodel.routing.laying import factored, heads_of, lay, step_of
 from rfmodel.routing.local_loss import LocalLoss
 from rfmodel.routing.observing import Loss, Observation, take
 from rfmodel.routing.ports import Edge, Port, trace
 from rfmodel.routing.rules import Rule, make_rule
-from rfmodel.routing.taps import FACTORS, Cut, Note, Pass, TapFactors, TapHere, TapWeight, Wiring
+from rfmodel.routing.wiring import Note, Pass, Wiring
 
 
 class Routed(nn.Module):
@@ -119,8 +120,9 @@ class Routed(nn.Module):
         self.advances = bool(losses) or any(feedback.advances for feedback in laid.values())
         self.steps, self._seen = 0, {}
         self._exact = False
+        self._frees, self._is_parted = False, bool(heads) and not laid and is_parted(record, self.cuts)
         self._wiring = Wiring()
-        self._hook()
+        place_hooks(network, self._wiring, self.maps, heads, losses, self.order)
 
     @property
     def maps(self) -> dict[Edge, Feedback]:
@@ -130,36 +132,6 @@ class Routed(nn.Module):
     def losses(self) -> dict[str, LocalLoss]:
         """The local losses of factored layers, by the layer's name, in the order in which they fire."""
         return {name.replace("/", "."): loss for name, loss in self.local.items()}
-
-    def _hook(self) -> None:
-        wiring = self._wiring
-        for edge, feedback in self.maps.items():
-            wiring.edges.setdefault(edge.source, []).append((edge, feedback))
-        # Taps go before cuts, so that a port that is both reads its error upstream of the cut.
-        hooks = [TapHere(port, wiring) for port in wiring.edges]
-        targets = dict.fromkeys(edge.target for edge in self.edges)
-        hooks += [Cut(port, wiring, wiring.heard_afar(port)) for port in targets]
-        hooks += [
-            HeadHere(port, wiring, False, head) for port, head in zip(self.cuts, self.heads.values(), strict=True)
-        ]
-        for hook in hooks:
-            module = self.network.get_submodule(hook.port.module)
-            register = module.register_forward_hook if hook.port.side == "output" else module.register_forward_pre_hook
-            register(hook)
-        if self.cuts:
-            self.network.register_forward_hook(ShareHere(wiring))
-        for feedback in self.maps.values():
-            if feedback.learns_from_gradient:
-                hook = TapWeight(feedback, wiring)
-                wiring.tapped.append((feedback.layer, ("weight",)))
-                feedback.layer.register_forward_pre_hook(hook.lay)
-                # Always: activation checkpointing leaves the last layer that it runs again by an exception.
-                feedback.layer.register_forward_hook(hook.take_away, always_call=True)
-        for loss in self.local.values():
-            hook = TapFactors(loss, wiring)
-            wiring.tapped.append((loss.layer, FACTORS))
-            loss.layer.register_forward_pre_hook(hook.lay)
-            loss.layer.register_forward_hook(hook.take_away, always_call=True)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the network's output; `labels` (batch,) are needed only by rules that learn from them."""
@@ -182,16 +154,10 @@ class Routed(nn.Module):
             raise InputError(f"loss_weight {weight} is impossible; use a sample's share of the loss, 1/N")
         if labels is None and self.cuts:
             raise InputError("a rule that learns from labels needs them: call routed(images, labels)")
-        onehot = self._onehot(labels) if self.reads_labels and labels is not None else None
-        return Pass(Step(weight, len(images) * weight, onehot, self.processes), cutting, note)
-
-    def _onehot(self, labels: Tensor) -> Tensor:
-        if labels.is_floating_point():
-            raise InputError(
-                f"a rule that learns from labels needs class indices; found {tuple(labels.shape)} of {labels.dtype}: "
-                "give indices, or use a rule that reads none"
-            )
-        return nn.functional.one_hot(labels.long(), self.classes).to(torch.float32)
+        onehot = onehot_of(labels, self.classes) if self.reads_labels and labels is not None else None
+        frees = self._frees and self.training and note is None and torch.is_grad_enabled()
+        frees = frees and not torch.compiler.is_compiling()
+        return Pass(Step(weight, len(images) * weight, onehot, self.processes), cutting, note, frees=frees)
 
     def _refuse_standing_still(self) -> None:
         seen = self._versions()
@@ -233,6 +199,27 @@ class Routed(nn.Module):
             yield self.network
         finally:
             self._exact = before
+
+    @property
+    def frees_units(self) -> bool:
+        """Whether `freeing_units` frees anything: units learn from losses of their own, and share no operation."""
+        return self._is_parted
+
+    @contextmanager
+    def freeing_units(self) -> Iterator[None]:
+        """Within it a unit that has a loss of its own learns from it where it ends, and what it kept for that is freed.
+
+        A step then holds the activities of the largest unit and not of all. The gradients are the same to the last bit,
+        but those of these units come in the forward pass, in training mode and where gradients are on: clear gradients
+        before it, and not between it and `backward()`, whose loss must not read these units' activities. It changes
+        nothing where `frees_units` is False or the step is compiled. DistributedDataParallel cannot be called within:
+        it raises in the second step.
+        """
+        before, self._frees = self._frees, self._is_parted
+        try:
+            yield
+        finally:
+            self._frees = before
 
     def feedback_parameters(self, as_weights: bool | None = None) -> list[nn.Parameter]:
         """Return the feedback weights that learn.

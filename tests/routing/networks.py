@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from rfmodel.models import MLP, VGG, ResNet, RetinaVVS, ViT
+from rfmodel.models.resnet import Basic
 from rfmodel.routing import Port, Routed, make_rule
 
 CROSS_ENTROPY = nn.functional.cross_entropy
@@ -57,6 +58,14 @@ def residual(shortcut="A") -> ResNet:
     return ResNet(20, shortcut, classes=3, channels=1, size=8).double()
 
 
+def residual_blocks() -> nn.Sequential:
+    """A stem, two residual blocks with batch norm, the second of which halves the image, and logits."""
+    torch.manual_seed(0)
+    layers = dict(stem=nn.Conv2d(1, 4, 3, padding=1), relu=nn.ReLU(), one=Basic(4, 4, 1, nn.Identity()))
+    layers |= dict(two=Basic(4, 6, 2, nn.Conv2d(4, 6, 1, 2)), pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
+    return nn.Sequential(OrderedDict(**layers, fc=nn.Linear(6, 3))).double()
+
+
 def vgg() -> VGG:
     torch.manual_seed(0)
     return VGG(1 / 16, dropout=0.0, classes=3, channels=1, size=8).double()
@@ -91,6 +100,15 @@ def gradients(model, *inputs, labels, loss=CROSS_ENTROPY) -> dict[str, torch.Ten
     loss(model(*given), labels).backward()
     network = model.network if isinstance(model, Routed) else model
     return {name: p.grad.clone() for name, p in network.named_parameters()}
+
+
+def accumulated(model, images, labels, sizes) -> dict[str, torch.Tensor]:
+    """Of a batch that arrives in several passes."""
+    model.zero_grad()
+    model.loss_weight = 1 / len(images)
+    for x, y in zip(images.split(sizes), labels.split(sizes), strict=True):
+        (CROSS_ENTROPY(model(x, y), y, reduction="sum") / len(images)).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def true_gradients(model, images, labels) -> dict[str, torch.Tensor]:

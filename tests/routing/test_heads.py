@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 
 import pytest
 import torch
-from networks import CASES, CROSS_ENTROPY, batch, gradients, into, routed, vgg
+from networks import CASES, CROSS_ENTROPY, accumulated, batch, gradients, into, residual_blocks, routed, vgg
 from properties import WITHOUT_EDGES, rule
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from rfmodel.diagnostics import diagnose
 from rfmodel.errors import InputError
-from rfmodel.models.resnet import Basic
 from rfmodel.routing import Port, Routed, Rule, calibrate, make_rule
 from rfmodel.routing.heads import no_edges, no_map
 
-
-def residual() -> nn.Sequential:
-    """A stem, two residual blocks with batch norm, the second of which halves the image, and logits."""
-    torch.manual_seed(0)
-    layers = dict(stem=nn.Conv2d(1, 4, 3, padding=1), relu=nn.ReLU(), one=Basic(4, 4, 1, nn.Identity()))
-    layers |= dict(two=Basic(4, 6, 2, nn.Conv2d(4, 6, 1, 2)), pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
-    return nn.Sequential(OrderedDict(**layers, fc=nn.Linear(6, 3))).double()
-
-
-NETS = {**CASES, "residual": (residual, lambda n=9: batch((1, 8, 8), 3, n))}
+NETS = {**CASES, "residual": (residual_blocks, lambda n=9: batch((1, 8, 8), 3, n))}
 LOCAL = [case for case in WITHOUT_EDGES if not case.startswith("pepita")]
 LAST = {"perceptron": "out", "retina": "head.logits", "residual": "fc"}
 # A mean over samples that does not look at other samples; batch norm does, in the auxiliary network too.
@@ -116,14 +105,6 @@ def test_similarities_depend_on_which_samples_are_together():
     whole, parts = accumulated(model, images, labels, [9]), accumulated(model, images, labels, [2, 7])
     assert not torch.allclose(whole["network.one.weight"], parts["network.one.weight"], rtol=0.01)
     assert torch.allclose(whole["network.out.weight"], parts["network.out.weight"])
-
-
-def accumulated(model, images, labels, sizes):
-    model.zero_grad()
-    model.loss_weight = 1 / len(images)
-    for x, y in zip(images.split(sizes), labels.split(sizes), strict=True):
-        (CROSS_ENTROPY(model(x, y), y, reduction="sum") / len(images)).backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("case", WITHOUT_EDGES)

@@ -34,7 +34,25 @@ def test_ranks_fall_every_twentieth_of_the_training_where_layers_are_factored(na
     factored = {run.condition for run in runs for r in run.settings.rules.values() if r.name.startswith(("ssa", "svd"))}
     assert factored
     assert {condition for condition, schedule in schedules.items() if schedule} == factored
-    assert {schedules[condition]["every"] for condition in factored} == {0.05}
+    falling = [schedules[condition] for condition in factored if "full rank" not in condition]
+    # Of the narrow network's 60 epochs it is a sixth: as many epochs as a twentieth of the paper's 200.
+    every = 10 if name == "ssa_smallconv_narrow" else 0.05
+    assert falling and {schedule["every"] for schedule in falling} == {every}
+    kept = [schedules[condition] for condition in factored if "full rank" in condition]
+    assert all(schedule == {"kind": "constant"} for schedule in kept)
+
+
+def test_the_narrow_network_is_trained_as_the_paper_up_to_the_last_fall_of_the_rate():
+    paper, narrow = (
+        protocols.load("ssa_smallconv").runs[0].settings,
+        protocols.load("ssa_smallconv_narrow").runs[0].settings,
+    )
+    optimiser = paper.train.optimiser.model_copy(update={"milestones": paper.train.optimiser.milestones[:-1]})
+    assert narrow.train.epochs == paper.train.optimiser.milestones[-1]
+    assert narrow.train == paper.train.model_copy(update={"epochs": narrow.train.epochs, "optimiser": optimiser})
+    assert narrow.data == paper.data
+    ours, theirs = accuracies("ssa_smallconv_narrow"), accuracies("ssa_smallconv")
+    assert ours == {condition: theirs[condition] for condition in ours}
 
 
 def test_baselines_of_table_4_are_the_adam_column_of_biotorch():
@@ -47,6 +65,24 @@ def test_baselines_of_table_4_are_the_adam_column_of_biotorch():
 
 def test_all_terms_of_table_3_score_as_vgg_13_of_table_2():
     assert accuracies("ssa_ablation")["full SSA"] == accuracies("ssa_large")["VGG-13, SSA"]
+
+
+def test_each_term_is_removed_by_itself_in_the_study_of_angles():
+    full = {"ce": 0.1, "cosine": 0.01, "align": 0.1, "ortho": 0.05, "hoyer": 0.01}
+    removed = {}
+    for run in protocols.load("ssa_alignment", only=["seed=0", "network=mlp"]).runs:
+        for rule in run.settings.rules.values():
+            if given := rule.options.get("coefficients"):
+                assert {key: value or full[key] for key, value in given.items()} == full
+                removed[run.condition.removeprefix("MLP, ")] = {key for key, value in given.items() if not value}
+    assert removed == {
+        "SSA 2024, no cosine": {"cosine"},
+        "SSA 2024, no alignment": {"align"},
+        "SSA 2024, no orthogonality": {"ortho"},
+        "SSA 2024, no Hoyer": {"hoyer"},
+        "SSA 2024, full rank, no alignment": {"align"},
+        "SSA, cross-entropy alone, full rank": full.keys() - {"ce"},
+    }
 
 
 def test_each_condition_of_the_ablation_removes_one_term_of_the_papers_five():

@@ -148,7 +148,8 @@ def spread(wanted: np.ndarray, tall: np.ndarray) -> np.ndarray:
     """Return places as near to the wanted ones as lets labels of the given heights stand clear of each other.
 
     Least squares under an order constraint: with the heights accumulated away, the places must not decrease,
-    which is isotonic regression by pooling adjacent violators.
+    which is isotonic regression by pooling adjacent violators. Labels stay between 0 and 1, to which the solution is
+    clipped; those that do not all fit begin at 0.
     """
     shift = np.concatenate([[0.0], np.cumsum((tall[1:] + tall[:-1]) / 2)]) if wanted.size else np.empty(0)
     pools: list[list[float]] = []
@@ -158,7 +159,10 @@ def spread(wanted: np.ndarray, tall: np.ndarray) -> np.ndarray:
             (a, n), (b, m) = pools[-2:]
             pools[-2:] = [[(a * n + b * m) / (n + m), n + m]]
     flat = np.array([value for value, count in pools for _ in range(int(count))])
-    return flat + shift
+    if not flat.size:
+        return flat
+    least = tall[0] / 2
+    return flat.clip(least, max(least, 1 - tall[-1] / 2 - shift[-1])) + shift
 
 
 def learning_height(labels: list[str]) -> float:

@@ -145,6 +145,13 @@ def test_labels_are_spread_clear_of_each_other_and_stay_where_there_is_room():
     np.testing.assert_allclose(close, [0.4, 0.5, 0.6])
 
 
+def test_labels_stay_beside_the_axes_where_they_fit():
+    tall = np.array([0.1, 0.2, 0.1])
+    np.testing.assert_allclose(learning.spread(np.array([0.95, 0.97, 0.99]), tall), [0.65, 0.8, 0.95])
+    np.testing.assert_allclose(learning.spread(np.array([0.0, 0.01, 0.7]), tall), [0.05, 0.2, 0.7])
+    np.testing.assert_allclose(learning.spread(np.full(2, 0.5), np.full(2, 0.8)), [0.4, 1.2])  # more than there is
+
+
 def test_study_without_feedback_edges_has_learning_curves_and_no_feedback_figure():
     study = make_study(("BP, wide", "BP, bottleneck 4"), seeds=1)
     for given in (study, study.drop_dims("edge")):

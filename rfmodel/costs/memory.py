@@ -84,10 +84,11 @@ class MemoryAccount:
         """Bytes in training that are held at once, by an eager step of one process.
 
         All kinds, but of activations those of the largest unit alone where units learn from losses of their own as they
-        end (`Routed.freeing_units`). The table has what each layer keeps, at whatever time: its sum is greater then.
+        end (`Routed.freeing_units`), and not what the loss keeps of the logits. The table has what each layer keeps, at
+        whatever time: its sum is greater then.
         """
         kept = self.total(("activations",))
-        return self.total() - kept + (min(kept, self.largest_unit) if self.plan.routed.frees_units else kept)
+        return self.total() - kept + (self.largest_unit if self.plan.routed.frees_units else kept)
 
     def backpropagation(self) -> MemoryAccount:
         """Return the account of the plain network, its factors merged, taught by backpropagation."""

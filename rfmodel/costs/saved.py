@@ -118,7 +118,7 @@ class _Watch:
         self.unit += 1
 
     def tap(self, is_tapping: bool) -> None:
-        self.is_tapping = is_tapping  # what a tap keeps of its targets is not of the unit that it stands in
+        self.is_tapping = is_tapping  # what an edge keeps to deliver its error is not of the unit that it stands in
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def following(routed: Routed, watch: _Watch) -> Iterator[None]:
         module = routed.network.get_submodule(port.module)
         register = module.register_forward_pre_hook if port.side == "input" else module.register_forward_hook
         handles.append(register(lambda *_: watch.turn()))
-    for port in {edge.source for edge in routed.edges}:
+    for port in {port for edge in routed.edges for port in (edge.source, edge.target)}:
         module = routed.network.get_submodule(port.module)
         register = module.register_forward_pre_hook if port.side == "input" else module.register_forward_hook
         handles.append(register(lambda *_: watch.tap(True), prepend=True))

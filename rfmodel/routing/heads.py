@@ -173,23 +173,27 @@ class HeadHere(Cut):
         loss = self.head(value, passed.step.labels)
         if passed.live is None:  # the module is run again in a backward pass
             return
-        if not passed.frees:
+        if not passed.frees or torch.compiler.is_compiling():
             passed.losses.append(loss)
             return
         del passed.live[self.port]  # nothing is delivered here: with the loss the unit's graph goes
-        with as_written(loss):
-            loss.backward(torch.full_like(loss, passed.step.share))
+        is_again = torch._C._current_autograd_node() is not None  # by activation checkpointing, as a unit learns
+        if loss.requires_grad and not is_again:
+            with as_written(loss):
+                loss.backward(torch.full_like(loss, passed.step.share))
 
 
 @dataclass
 class ShareHere:
-    """Forward hook on the network that lets its output's backward pass reach the local losses."""
+    """Forward hook on the network that lets its output's backward pass reach the local losses, and hold the pass."""
 
     wiring: Wiring
 
     def __call__(self, module: nn.Module, args: tuple, output: Tensor):
         passed = self.wiring.serving()
-        if passed is None or not passed.cutting or not passed.losses:
+        if passed is None or not passed.cutting:
             return None
+        if passed.frees and not output.requires_grad:  # all that learns has done so, and backward() is still to come
+            output = output.detach().requires_grad_()
         losses, passed.losses = passed.losses, []
         return Share.apply(output, passed, *losses)

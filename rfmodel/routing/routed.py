@@ -156,7 +156,6 @@ class Routed(nn.Module):
             raise InputError("a rule that learns from labels needs them: call routed(images, labels)")
         onehot = onehot_of(labels, self.classes) if self.reads_labels and labels is not None else None
         frees = self._frees and self.training and note is None and torch.is_grad_enabled()
-        frees = frees and not torch.compiler.is_compiling()
         return Pass(Step(weight, len(images) * weight, onehot, self.processes), cutting, note, frees=frees)
 
     def _refuse_standing_still(self) -> None:
@@ -212,7 +211,8 @@ class Routed(nn.Module):
         A step then holds the activities of the largest unit and not of all. The gradients are the same to the last bit,
         but those of these units come in the forward pass, in training mode and where gradients are on: clear gradients
         before it, and not between it and `backward()`, whose loss must not read these units' activities. It changes
-        nothing where `frees_units` is False or the step is compiled. DistributedDataParallel cannot be called within:
+        nothing where `frees_units` is False, as it was when the rule was laid, or the step is compiled. Activation
+        checkpoints run a region once for each unit in it that learns. DistributedDataParallel cannot be called within:
         it raises in the second step.
         """
         before, self._frees = self._frees, self._is_parted

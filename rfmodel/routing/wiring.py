@@ -95,13 +95,13 @@ class Wiring:
     @contextmanager
     def serve(self, passed: Pass) -> Iterator[Pass]:
         """Within this context every forward pass of the network is `passed`."""
-        self.now = passed
+        before, self.now = self.now, passed  # a whole model that is checkpointed runs again as one of its units learns
         eager = not torch.compiler.is_compiling()
         first = torch.autograd._get_sequence_nr() if eager else 0
         try:
             yield passed
         finally:
-            self.now, passed.live = None, None
+            self.now, passed.live = before, None
             passed.due.clear()  # each holds the graph, and the graph the pass
             if eager:
                 for layer, names in self.tapped:  # hooks do not run on an interrupt
@@ -175,9 +175,9 @@ class TapHere:
             return None
         value = args[0] if output is None else output
         for edge, feedback in self.wiring.edges[self.port]:
-            if edge in passed.due:
+            if edge in passed.due and not torch.compiler.is_compiling():
                 value = Tell.apply(value, passed.due[edge], edge, passed)
-            elif edge.is_reciprocal or torch.compiler.is_compiling():
+            elif edge.is_reciprocal or passed.live is not None:  # one end, or both, in a part that is compiled
                 if passed.live is not None:
                     live = passed.live[edge.target]
                 else:

@@ -137,6 +137,8 @@ def test_units_part_where_the_graph_is_cut():
     assert bp.units == {"0": first} and bp.largest_unit == bp.total(("activations",)) - LOSS
     # The second unit keeps what it takes in, which is the first one's output: each would hold it by itself.
     assert dfa.units == {"0": first, "2": second} and dfa.largest_unit == first
+    drtp = memory(laid(dense, {"*": make_rule("drtp")}, (N,)), BATCH, (N,))
+    assert drtp.units == dfa.units  # the labels that it delivers are no unit's
 
 
 def test_inference_holds_all_parameters_and_the_most_that_lives_at_once():

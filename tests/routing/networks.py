@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from rfmodel.models import MLP, VGG, ResNet, RetinaVVS, ViT
 from rfmodel.models.resnet import Basic
@@ -64,6 +65,17 @@ def residual_blocks() -> nn.Sequential:
     layers = dict(stem=nn.Conv2d(1, 4, 3, padding=1), relu=nn.ReLU(), one=Basic(4, 4, 1, nn.Identity()))
     layers |= dict(two=Basic(4, 6, 2, nn.Conv2d(4, 6, 1, 2)), pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())
     return nn.Sequential(OrderedDict(**layers, fc=nn.Linear(6, 3))).double()
+
+
+class Checkpointed(nn.Module):
+    """What is inside is run again in the backward pass."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return checkpoint(self.inner, x, use_reentrant=False)
 
 
 def vgg() -> VGG:

@@ -8,9 +8,10 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from networks import CASES, CROSS_ENTROPY, accumulated, assert_equal, batch, residual_blocks, routed
+from networks import CASES, CROSS_ENTROPY, Checkpointed, accumulated, assert_equal, batch, residual_blocks, routed
 from properties import WITHOUT_EDGES, rule
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from rfmodel.costs import memory
 from rfmodel.routing import Routed, make_rule
@@ -95,6 +96,60 @@ def test_factored_layers_with_losses_of_their_own_learn_the_same():
     model = Routed(make(), {"*": make_rule("svd", rule="predsim")}, images, epochs=3).train()
     assert model.local and model.frees_units
     expected = accumulated(model, images, labels, [9])
+    with model.freeing_units():
+        assert_equal(accumulated(model, images, labels, [9]), expected)
+
+
+# Of several units, from the midst of one to that of another, two that meet there, and with the last cut and the output.
+PARTS = [[(0, 4)], [(1, 6)], [(1, 3), (3, 5)], [(4, 7)], [(0, 7)]]
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=str)
+@pytest.mark.parametrize("case", ["predsim", "auglocal"])
+def test_units_that_are_run_again_in_a_backward_pass_learn_once(case, parts):
+    make, data = NETS["perceptron"]
+    images, labels = data()
+    layers = list(make().children())
+    for first, last in reversed(parts):
+        layers[first:last] = [Checkpointed(nn.Sequential(*layers[first:last]))]
+    model = routed(nn.Sequential(*layers), {"*": rule(case)}, images).train()
+    expected = accumulated(model, images, labels, [9])
+    assert model.frees_units
+    with model.freeing_units():
+        assert_equal(accumulated(model, images, labels, [9]), expected)
+
+
+def test_a_model_that_is_run_again_whole_learns_once():
+    model, images, labels = lay("predsim", "perceptron")
+    expected = accumulated(model, images, labels, [9])
+    model.zero_grad()
+    with model.freeing_units():
+        output = checkpoint(model, images, labels, use_reentrant=False)
+    (CROSS_ENTROPY(output, labels, reduction="sum") / 9).backward()
+    assert_equal({name: p.grad for name, p in model.named_parameters()}, expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_a_unit_within_a_part_that_is_compiled_waits_for_the_backward_pass():
+    torch._dynamo.reset()
+    images, labels = NETS["perceptron"][1]()
+    layers = list(NETS["perceptron"][0]().children())
+    model = routed(nn.Sequential(*layers[:2], nn.Sequential(*layers[2:4]), *layers[4:]), {"*": rule("predsim")}, images)
+    expected = accumulated(model.train(), images, labels, [9])
+    model.network[2].compile(backend="aot_eager", fullgraph=True)
+    with model.freeing_units():
+        assert_equal(accumulated(model, images, labels, [9]), expected, rtol=1e-12, atol=1e-15)
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("frozen", [["network.one", "heads.f1/output"], ["network.out"]], ids=str)
+def test_what_is_frozen_is_passed_by(frozen):
+    model, images, labels = lay("predsim", "perceptron")
+    for name in frozen:
+        model.get_submodule(name).requires_grad_(False)
+    expected = accumulated(model, images, labels, [9])
+    assert expected and not any(name.startswith(tuple(frozen)) for name in expected)
     with model.freeing_units():
         assert_equal(accumulated(model, images, labels, [9]), expected)
 

@@ -6,10 +6,20 @@ import copy
 
 import pytest
 import torch
-from networks import CASES, CROSS_ENTROPY, accumulated, batch, gradients, into, residual_blocks, routed, vgg
+from networks import (
+    CASES,
+    CROSS_ENTROPY,
+    Checkpointed,
+    accumulated,
+    batch,
+    gradients,
+    into,
+    residual_blocks,
+    routed,
+    vgg,
+)
 from properties import WITHOUT_EDGES, rule
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from rfmodel.diagnostics import diagnose
 from rfmodel.errors import InputError
@@ -212,15 +222,6 @@ def test_units_end_before_pools_and_keep_their_maps():
     model = Routed(vgg(), {"*": make_rule("predsim")}, images)
     modules = dict(model.network.named_modules())
     assert all(isinstance(modules[port.module], nn.ReLU) for port in model.cuts)
-
-
-class Checkpointed(nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x):
-        return checkpoint(self.inner, x, use_reentrant=False)
 
 
 @pytest.mark.parametrize("case", LOCAL)

@@ -117,6 +117,19 @@ def test_reentrant_checkpointing_which_would_lose_errors_is_refused():
     assert model.network.one.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # the compiler's own
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("part", ["two", "out"])
+@pytest.mark.parametrize("rule", ["dfa", "skip", "fa"])
+def test_errors_pass_into_and_out_of_a_part_that_is_compiled(rule, part):
+    torch._dynamo.reset()
+    model, labels = routed(perceptron(), everywhere(rule), X), torch.arange(5) % 3
+    wanted = gradients(model, X, labels=labels)
+    model.network.get_submodule(part).compile(backend="aot_eager")
+    assert_equal(gradients(model, X, labels=labels), wanted, rtol=1e-12, atol=1e-15)
+    torch._dynamo.reset()
+
+
 @pytest.mark.parametrize("rule", ["ldfa", "kolen_pollack"])
 def test_a_pass_that_is_interrupted_leaves_nothing_for_the_next(rule):
     options = {"rank": 2, "q": "hebbian"} if rule == "ldfa" else {}

@@ -2,8 +2,9 @@
 
 At each target the graph is cut: the module gets a detached tensor, so the true transposed weight never
 contributes and its input gradient is never computed. At each source an identity is tapped in whose backward pass
-hands the error on, carries it to the target by the feedback map, and returns that map's plasticity as its gradient.
-One `loss.backward()` therefore runs any rule.
+hands the error on, carries it to the target by the feedback map, and returns that map's plasticity as its gradient;
+where the two are far apart, a node made with the target does the carrying, when its turn comes (`taps.Deliver`).
+One `loss.backward()` therefore runs any rule; a unit with a loss of its own may learn before it (`freeing_units`).
 """
 
 from __future__ import annotations

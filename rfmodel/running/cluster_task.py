@@ -156,6 +156,7 @@ def _alone(line: Line) -> Iterator[None]:
     while not ONE.acquire(timeout=LOOK):
         line.check()
     try:
+        line.check()  # the run before it may have ended because both were given up
         yield
     finally:
         ONE.release()

@@ -400,8 +400,13 @@ def test_a_worker_that_does_not_see_the_folder_gets_the_run_over_the_wire(told_b
 @pytest.mark.parametrize(("error", "kind"), [(Unwritable("u"), "unwritable"), (InputError("i"), "refused")])
 def test_what_ends_a_study_goes_to_the_client_as_words(tiny, monkeypatch, error, kind):
     run = protocols.load(tiny, SHORT, ["rule=ldfa", "seed=0"]).runs[0]
+    state = SimpleNamespace(nthreads=1, tasks={"key": SimpleNamespace(state="executing")})
     worker = SimpleNamespace(
-        address="w1", local_directory="", state=SimpleNamespace(nthreads=1), get_current_task=lambda: "key"
+        address="w1",
+        local_directory="",
+        state=state,
+        status=SimpleNamespace(name="running"),
+        get_current_task=lambda: "key",
     )
     monkeypatch.setattr(distributed, "get_worker", lambda: worker)
 
@@ -422,10 +427,26 @@ def test_an_interrupt_takes_the_runs_back_and_leaves_the_cluster(two, tiny, tmp_
     with pytest.raises(KeyboardInterrupt):
         handed(runs, tmp_path, two.scheduler_address, Seen(progress=interrupt), every="never")
     with Client(two.scheduler_address, set_as_default=False) as client:
-        until(lambda: not list((tmp_path / "runs").glob("*.claim*")))  # the workers saw it, and let go
+        until(lambda: not any(client.run(running).values()))  # the workers saw it, and let go
         assert not any(client.processing().values())
         assert len(client.run(os.getpid)) == 2
     assert files(tmp_path) == []
+
+
+def running(dask_worker):
+    """How many tasks have a thread of the worker, those that were taken back and have not yet ended among them."""
+    return len(dask_worker.state.all_running_tasks)
+
+
+def test_a_run_that_was_given_up_while_it_waited_for_its_turn_does_not_begin():
+    class Given:
+        def check(self):
+            raise cluster_task.Stopped
+
+    with pytest.raises(cluster_task.Stopped), cluster_task._alone(Given()):
+        pytest.fail("it began")
+    assert cluster_task.ONE.acquire(timeout=0)
+    cluster_task.ONE.release()
 
 
 def until(condition):
